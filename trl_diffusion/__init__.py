@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+trl-diffusion: reinforcement learning for masked diffusion language models, as TRL trainers.
+
+Importing the package registers its models with transformers' auto classes. Trainers, which need TRL, are imported when
+they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import models as models  # registers the models
+from .generation import DiffusionGenerationConfig, DiffusionSampler, Trajectory
+
+
+if TYPE_CHECKING:
+    from .trainer import (
+        DiffuGRPOConfig,
+        DiffuGRPOTrainer,
+        DiFFPOConfig,
+        DiFFPOTrainer,
+        DiffusionGRPOConfig,
+        DiffusionGRPOTrainer,
+    )
+
+from .version import __version__ as __version__
+
+_TRAINER_NAMES = (
+    "DiFFPOConfig",
+    "DiFFPOTrainer",
+    "DiffuGRPOConfig",
+    "DiffuGRPOTrainer",
+    "DiffusionGRPOConfig",
+    "DiffusionGRPOTrainer",
+)
+
+__all__ = [
+    "DiFFPOConfig",
+    "DiFFPOTrainer",
+    "DiffuGRPOConfig",
+    "DiffuGRPOTrainer",
+    "DiffusionGRPOConfig",
+    "DiffusionGRPOTrainer",
+    "DiffusionGenerationConfig",
+    "DiffusionSampler",
+    "Trajectory",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _TRAINER_NAMES:
+        return getattr(importlib.import_module(".trainer", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of the sampler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .unmasking import RULES, SCHEDULED_RULES
+
+
+@dataclass
+class DiffusionGenerationConfig:
+    r"""
+    Settings of [`DiffusionSampler`]. The same object decodes rollouts, evaluations and chats.
+
+    Args:
+        > Parameters that control the canvas
+
+        max_new_tokens (`int`, *optional*, defaults to `256`):
+            Length of the completion canvas, in tokens. A multiple of `block_length`.
+        block_length (`int`, *optional*, defaults to `32`):
+            Semi-autoregressive decoding: blocks of this many tokens are completed from left to right, tokens inside a
+            block in any order.
+        stop_at_eos (`bool`, *optional*, defaults to `True`):
+            Whether a row ends as soon as its text is decided: every position up to its first end-of-text token is
+            written. What would follow cannot change the text any more, and stays masked.
+        eos_token_ids (`tuple[int, ...]`, *optional*, defaults to `()`):
+            Tokens that end the text.
+
+        > Parameters that control what is written in a step
+
+        unmasking (`str`, *optional*, defaults to `"entropy_bound"`):
+            The unmasking rule. `"entropy_bound"` and `"confidence_threshold"` adapt the number of tokens per step to the
+            model's certainty; `"low_confidence"`, `"random"` and `"left_to_right"` follow a fixed schedule of
+            `max_denoising_steps`.
+        entropy_bound (`float`, *optional*, defaults to `0.1`):
+            Bound of the entropy-bound rule, in nats ([EB-Sampler](https://huggingface.co/papers/2505.24857)). `0` writes
+            one uncertain token per step, infinity the whole block.
+        confidence_threshold (`float`, *optional*, defaults to `0.9`):
+            Threshold of the confidence rule on the largest token probability
+            ([Fast-dLLM](https://huggingface.co/papers/2505.22618)). Above `1`, one token per step.
+        max_denoising_steps (`int`, *optional*):
+            Denoising steps of the scheduled rules over the whole completion, a multiple of the number of blocks.
+            Defaults to one token per step.
+        temperature (`float`, *optional*, defaults to `1.0`):
+            Temperature that tokens are sampled at; `0` takes the most likely token. Positions are chosen from the
+            untempered distribution, so that a threshold means the same at every temperature.
+
+        > Parameters that control the computation
+
+        max_batch_size (`int`, *optional*):
+            Rows in one forward pass. As rows finish, waiting ones take their place. Defaults to all rows at once.
+    """
+
+    max_new_tokens: int = field(default=256, metadata={"help": "Length of the completion canvas, in tokens."})
+    block_length: int = field(default=32, metadata={"help": "Tokens per semi-autoregressive block."})
+    stop_at_eos: bool = field(default=True, metadata={"help": "Whether a row ends once its text is decided."})
+    eos_token_ids: tuple[int, ...] = field(default=(), metadata={"help": "Tokens that end the text."})
+    unmasking: str = field(default="entropy_bound", metadata={"help": "The unmasking rule."})
+    entropy_bound: float = field(default=0.1, metadata={"help": "Bound of the entropy-bound rule, in nats."})
+    confidence_threshold: float = field(default=0.9, metadata={"help": "Threshold of the confidence rule."})
+    max_denoising_steps: int | None = field(default=None, metadata={"help": "Steps of the scheduled rules."})
+    temperature: float = field(default=1.0, metadata={"help": "Sampling temperature; 0 is greedy."})
+    max_batch_size: int | None = field(default=None, metadata={"help": "Rows in one forward pass."})
+
+    def __post_init__(self) -> None:
+        self.eos_token_ids = tuple(self.eos_token_ids)
+        self.validate()
+
+    def validate(self) -> None:
+        """
+        Raises:
+            `ValueError`: If a value, or a combination of values, has no meaning.
+        """
+        for name in ("max_new_tokens", "block_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.max_new_tokens % self.block_length:
+            raise ValueError(
+                f"The completion length ({self.max_new_tokens}) must be a multiple of `block_length` "
+                f"({self.block_length})."
+            )
+        if self.unmasking not in RULES:
+            raise ValueError(f"`unmasking` must be one of {', '.join(map(repr, RULES))}, got {self.unmasking!r}.")
+        for name in ("entropy_bound", "confidence_threshold", "temperature"):
+            if not getattr(self, name) >= 0:  # also refuses NaN
+                raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
+        if self.max_batch_size is not None and self.max_batch_size < 1:
+            raise ValueError(f"`max_batch_size` must be at least 1, got {self.max_batch_size}.")
+        if self.max_denoising_steps is not None:
+            if self.unmasking not in SCHEDULED_RULES:
+                raise ValueError(
+                    f"`max_denoising_steps` has no effect with `unmasking={self.unmasking!r}`, which adapts the number "
+                    f"of steps. Remove it, or use one of {', '.join(map(repr, SCHEDULED_RULES))}."
+                )
+            if self.max_denoising_steps % self.num_blocks or not (
+                self.num_blocks <= self.max_denoising_steps <= self.max_new_tokens
+            ):
+                raise ValueError(
+                    f"`max_denoising_steps` ({self.max_denoising_steps}) must be a multiple of the number of blocks "
+                    f"({self.num_blocks}) and at most the completion length ({self.max_new_tokens})."
+                )
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks in the completion."""
+        return self.max_new_tokens // self.block_length
+
+    @property
+    def steps_per_block(self) -> int:
+        """Denoising steps that a scheduled rule spends on one block."""
+        return (self.max_denoising_steps or self.max_new_tokens) // self.num_blocks
+
+    @property
+    def threshold(self) -> float:
+        """The threshold of the adaptive rules; NaN for the scheduled ones, which have none."""
+        if self.unmasking == "entropy_bound":
+            return self.entropy_bound
+        return self.confidence_threshold if self.unmasking == "confidence_threshold" else float("nan")
+
+    def describe(self) -> dict[str, Any]:
+        """The settings that matter for a reported number, as plain values."""
+        settings: dict[str, Any] = {"unmasking": self.unmasking}
+        if self.unmasking in SCHEDULED_RULES:
+            settings["steps"] = self.max_denoising_steps or self.max_new_tokens
+        else:
+            settings["threshold"] = self.threshold
+        return settings | {
+            "temperature": self.temperature,
+            "max_new_tokens": self.max_new_tokens,
+            "block_length": self.block_length,
+        }

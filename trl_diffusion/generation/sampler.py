@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decoder: one loop for rollouts, evaluation and chat.
+
+A step looks only at rows that are not finished and, in each, at the masked positions of the row's own active block: the
+LM head runs on nothing else, and rows do not wait for each other at block boundaries. When `max_batch_size` bounds a
+forward pass, a waiting row takes the place of a finished one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import torch
+
+from ..models.spec import DiffusionSpec, entropy_of, masked_logits, resolve_spec
+from .config import DiffusionGenerationConfig
+from .noise import uniform
+from .trajectory import Trajectory
+from .unmasking import RULES, SCHEDULED_RULES, BlockStatistics
+
+
+class DiffusionSampler:
+    """
+    Decodes a masked diffusion LM: semi-autoregressive blocks, any unmasking rule, a full record of the trajectory.
+
+    Args:
+        model (`torch.nn.Module`):
+            The model. It is put into eval mode while sampling.
+        config ([`DiffusionGenerationConfig`]):
+            Decoding settings.
+        spec ([`~trl_diffusion.models.DiffusionSpec`], *optional*):
+            How to read the model. Found from the model's configuration by default.
+
+    Example:
+
+    ```python
+    >>> sampler = DiffusionSampler(model, DiffusionGenerationConfig(max_new_tokens=64, temperature=0.0))
+    >>> inputs = tokenizer(["2+2="], return_tensors="pt", padding=True, padding_side="left")
+    >>> trajectory = sampler.sample(inputs.input_ids, inputs.attention_mask)
+    >>> tokenizer.batch_decode(trajectory.texts(sampler.config.eos_token_ids), skip_special_tokens=True)
+    ```
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, config: DiffusionGenerationConfig, spec: DiffusionSpec | None = None
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.spec = resolve_spec(model) if spec is None else spec
+
+    @torch.no_grad()
+    def sample(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        *,
+        seeds: torch.Tensor | None = None,
+        threshold: torch.Tensor | None = None,
+        anyone_busy: Callable[[bool], bool] = bool,
+    ) -> Trajectory:
+        """
+        Complete a batch of prompts.
+
+        Args:
+            input_ids (`torch.Tensor` of shape `(rows, prompt_length)`, int64):
+                Prompts, padded on the left.
+            attention_mask (`torch.Tensor` of shape `(rows, prompt_length)`, *optional*):
+                `0` on padding. Defaults to no padding.
+            seeds (`torch.Tensor` of shape `(rows,)`, int64, *optional*):
+                One seed per row. A row's sample depends on its own seed and prompt only, not on its batch mates.
+                Drawn from PyTorch's global generator by default.
+            threshold (`torch.Tensor` of shape `(rows,)`, *optional*):
+                A threshold per row, instead of the one in the configuration.
+            anyone_busy (`Callable[[bool], bool]`, *optional*):
+                For models sharded over processes: receives whether this process still has work and returns whether
+                any has. A process without work then runs dummy passes, so that all make the same number of them.
+
+        Returns:
+            [`Trajectory`]: on the device of `input_ids`.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        if bool((attention_mask[:, 1:] < attention_mask[:, :-1]).any()):
+            raise ValueError("Prompts must be padded on the left: `attention_mask` has a 0 after a 1.")
+        if threshold is not None and self.config.unmasking in SCHEDULED_RULES:
+            raise ValueError(f"`threshold` has no effect with `unmasking={self.config.unmasking!r}`.")
+        if seeds is None:
+            seeds = torch.randint(2**62, (input_ids.shape[0],), device=input_ids.device)
+        run = _Rollout(self, input_ids, attention_mask, seeds, threshold)
+        with _eval_mode(self.model):
+            while anyone_busy(run.busy):
+                if run.busy:
+                    run.step()
+                else:
+                    self._dummy_pass(input_ids.device)
+        return run.trajectory
+
+    def _dummy_pass(self, device: torch.device) -> None:
+        ids = torch.full((1, 1), self.spec.mask_token_id, device=device)
+        ones = torch.ones_like(ids)
+        masked_logits(self.model, self.spec, ids, ones, ones.bool())
+
+
+class _Rollout:
+    """The state of one batch while it is decoded."""
+
+    def __init__(
+        self,
+        sampler: DiffusionSampler,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        seeds: torch.Tensor,
+        threshold: torch.Tensor | None,
+    ) -> None:
+        self.model, self.config, self.spec = sampler.model, sampler.config, sampler.spec
+        (rows, self.prompt_length), length = input_ids.shape, self.config.max_new_tokens
+        device = input_ids.device
+        canvas = torch.full((rows, length), self.spec.mask_token_id, dtype=torch.long, device=device)
+        self.canvas = torch.cat([input_ids, canvas], dim=1)
+        self.attention_mask = torch.cat([attention_mask, attention_mask.new_ones(rows, length)], dim=1)
+        self.eos = torch.tensor(self.config.eos_token_ids, dtype=torch.long, device=device)
+        # A position is written once, so one uniform number per position is all the randomness its token needs.
+        self.token_noise, self.order_noise = uniform(seeds, (2, length)).unbind(1)
+        if threshold is None:
+            threshold = torch.full((rows,), self.config.threshold)
+        self.trajectory = Trajectory(
+            completion_ids=self.canvas[:, self.prompt_length :],  # a view: writing tokens writes the canvas
+            unmask_step=torch.full((rows, length), -1, device=device),
+            log_probs=torch.zeros(rows, length, device=device),
+            entropies=torch.zeros(rows, length, device=device),
+            nfe=torch.zeros(rows, dtype=torch.long, device=device),
+            threshold=threshold.to(device, torch.float32),
+            slack=torch.zeros(rows, device=device),
+        )
+        self._pending = torch.arange(rows, device=device)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any row still has something to write."""
+        return self._pending.numel() > 0
+
+    def step(self) -> None:
+        """One forward pass over the first unfinished rows, and what it writes."""
+        record = self.trajectory
+        rows = self._pending[: self.config.max_batch_size]
+        window = self._active_block(rows)  # (r, block) positions within the completion
+        masked = record.unmask_step[rows[:, None], window] < 0
+        predict = torch.zeros_like(self.attention_mask[rows], dtype=torch.bool)
+        predict.scatter_(1, self.prompt_length + window, masked)
+        logits = masked_logits(self.model, self.spec, self.canvas[rows], self.attention_mask[rows], predict)
+
+        log_probs = logits.log_softmax(-1)
+        statistics = self._statistics(log_probs, masked, self.order_noise[rows[:, None], window])
+        selected = self._select(statistics, rows, window)
+
+        chosen = selected[masked]  # among the predicted positions, those that are written
+        r, c = rows[:, None].expand_as(window)[selected], window[selected]
+        tokens, token_log_probs = self._draw(logits[chosen], self.token_noise[r, c])
+        record.completion_ids[r, c] = tokens
+        record.log_probs[r, c] = token_log_probs.float()
+        record.entropies[r, c] = statistics.entropy[selected].float()
+        record.unmask_step[r, c] = record.nfe[r]
+        written = statistics.entropy.masked_fill(~selected, 0.0)
+        record.slack[rows] += (written.sum(-1) - written.amax(-1)).float()
+        record.nfe[rows] += 1
+        self._pending = torch.cat([rows[~self._finished(rows)], self._pending[rows.numel() :]])
+
+    def _active_block(self, rows: torch.Tensor) -> torch.Tensor:
+        """Positions of each row's first block with a masked position, `(rows, block_length)`."""
+        block = self.config.block_length
+        first_masked = (self.trajectory.unmask_step[rows] < 0).int().argmax(-1)
+        return (first_masked // block * block)[:, None] + torch.arange(block, device=rows.device)
+
+    @staticmethod
+    def _statistics(log_probs: torch.Tensor, masked: torch.Tensor, order_noise: torch.Tensor) -> BlockStatistics:
+        def spread(values: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(masked.shape, dtype=values.dtype, device=values.device).masked_scatter(masked, values)
+
+        return BlockStatistics(
+            masked=masked,
+            p_max=spread(log_probs.amax(-1).exp()),
+            entropy=spread(entropy_of(log_probs)),
+            order_noise=order_noise,
+        )
+
+    def _select(self, statistics: BlockStatistics, rows: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+        rule = RULES[self.config.unmasking]
+        if self.config.unmasking not in SCHEDULED_RULES:
+            return rule(statistics, self.trajectory.threshold[rows])
+        # Spread the block's tokens evenly over its steps, the remainder over the first ones.
+        nfe = self.trajectory.nfe[rows]
+        written_at = self.trajectory.unmask_step[rows[:, None], window]
+        began = torch.where(statistics.masked, nfe[:, None], written_at).amin(-1)
+        steps_left = (self.config.steps_per_block - (nfe - began)).clamp(min=1)
+        remaining = statistics.masked.sum(-1)
+        return rule(statistics, (remaining + steps_left - 1) // steps_left)
+
+    def _draw(self, logits: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens by inversion of the tempered distribution function, and their log-probabilities under it."""
+        if self.config.temperature == 0:
+            return logits.argmax(-1), logits.new_zeros(logits.shape[0])
+        log_probs = (logits / self.config.temperature).log_softmax(-1)
+        # In float64, and a hair below 1: rounding must neither merge rare tokens nor step over the last one.
+        cumulative = log_probs.double().exp().cumsum(-1)
+        level = noise.clamp(max=1 - 1e-12)[:, None] * cumulative[:, -1:]
+        tokens = torch.searchsorted(cumulative, level, right=True)
+        return tokens[:, 0], log_probs.gather(-1, tokens)[:, 0]
+
+    def _finished(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows whose text is decided: all is written, or all up to the first end-of-text token."""
+        record = self.trajectory
+        written = record.unmask_step[rows] >= 0
+        if self.config.stop_at_eos and self.eos.numel():
+            ends = torch.isin(record.completion_ids[rows], self.eos) & written
+            written = written | (ends.cumsum(-1) > 0)
+        return written.all(-1)
+
+
+@contextmanager
+def _eval_mode(model: torch.nn.Module):
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a rollout records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+
+
+@dataclass
+class Trajectory:
+    """
+    A batch of rollouts: the final canvases, and when and with what probability each token was written.
+
+    From `unmask_step` alone every canvas that the model saw can be rebuilt, see [`~Trajectory.state_before`].
+
+    Args:
+        completion_ids (`torch.Tensor` of shape `(rows, length)`, int64):
+            The completion canvas, full width. Positions never written hold the mask token.
+        unmask_step (`torch.Tensor` of shape `(rows, length)`, int64):
+            Denoising step, counted from 0 in each row, in which the token was written; `-1` if never.
+        log_probs (`torch.Tensor` of shape `(rows, length)`, float32):
+            Log-probability of the token in the distribution it was drawn from; `0` where never written.
+        entropies (`torch.Tensor` of shape `(rows, length)`, float32):
+            Entropy, in nats, of the model's distribution when the token was written; `0` where never written.
+        nfe (`torch.Tensor` of shape `(rows,)`, int64):
+            Forward passes spent on the row.
+        threshold (`torch.Tensor` of shape `(rows,)`, float32):
+            Threshold the row was decoded with; NaN under a scheduled rule.
+        slack (`torch.Tensor` of shape `(rows,)`, float32):
+            Sum over steps of `sum(H) - max(H)` over the tokens written: in nats, as far as the model's marginals are
+            consistent, a bound on what parallel writing lost against one token at a time.
+    """
+
+    completion_ids: torch.Tensor
+    unmask_step: torch.Tensor
+    log_probs: torch.Tensor
+    entropies: torch.Tensor
+    nfe: torch.Tensor
+    threshold: torch.Tensor
+    slack: torch.Tensor
+
+    def state_before(self, step: torch.Tensor | int, mask_token_id: int) -> torch.Tensor:
+        """
+        The completion canvas that the model saw in a denoising step.
+
+        Args:
+            step (`torch.Tensor` of shape `(rows,)`, or `int`):
+                The step; `0` gives the fully masked canvas, `nfe` the final one.
+            mask_token_id (`int`):
+                The mask token.
+
+        Returns:
+            `torch.Tensor` of shape `(rows, length)`, int64.
+        """
+        step = torch.as_tensor(step, device=self.unmask_step.device).reshape(-1, 1)
+        written = (self.unmask_step >= 0) & (self.unmask_step < step)
+        return torch.where(written, self.completion_ids, mask_token_id)
+
+    def texts(self, eos_token_ids: tuple[int, ...] | list[int]) -> list[list[int]]:
+        """Token ids of each row up to and including its first end-of-text token, or all that is written."""
+        ends = set(eos_token_ids)
+        rows = []
+        for ids, steps in zip(self.completion_ids.tolist(), self.unmask_step.tolist(), strict=True):
+            length = next((i + 1 for i, token in enumerate(ids) if token in ends and steps[i] >= 0), len(ids))
+            rows.append(ids[:length])
+        return rows
+
+    def to_dict(self, prefix: str = "rollout_") -> dict[str, torch.Tensor]:
+        """The tensors under prefixed names, to travel in a batch beside others."""
+        return {prefix + f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, batch: dict[str, torch.Tensor], prefix: str = "rollout_") -> Trajectory:
+        """The inverse of [`~Trajectory.to_dict`]; other entries of `batch` are left alone."""
+        return cls(**{f.name: batch[prefix + f.name] for f in fields(cls)})
+
+    def __getitem__(self, rows: slice | torch.Tensor) -> Trajectory:
+        """The trajectories of some rows."""
+        return Trajectory(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    def __len__(self) -> int:
+        return self.completion_ids.shape[0]

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Log-probabilities of a trajectory's tokens on views. Every likelihood in the library comes out of here."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+
+from ..models.spec import DiffusionSpec, entropy_of, masked_logits
+from .views import View
+
+
+class Scores(NamedTuple):
+    """
+    Scores of completion tokens; `0` where no view scores them.
+
+    Args:
+        log_probs (`torch.Tensor` of shape `(rows, length)`):
+            Weighted log-probabilities.
+        entropies (`torch.Tensor` of shape `(rows, length)`):
+            Weighted entropies of the same distributions, in nats.
+        canvases (`int`):
+            Rows that went through the model: distinct canvases with something to score.
+    """
+
+    log_probs: torch.Tensor
+    entropies: torch.Tensor
+    canvases: int
+
+
+def score_views(
+    model: torch.nn.Module,
+    spec: DiffusionSpec,
+    views: list[View],
+    targets: torch.Tensor,
+    prompt_mask: torch.Tensor,
+    *,
+    temperature: float = 1.0,
+    entropy_grad: bool = False,
+) -> Scores:
+    """
+    Score completion tokens on one or several views, in a single forward pass.
+
+    A canvas that occurs more than once goes through the model once: the rows of a group whose view does not contain the
+    completion (all of d1's, the first of two-times mean-field's) cost one row together. The LM head runs on scored
+    positions only.
+
+    Args:
+        model (`torch.nn.Module`):
+            The model, wrapped or not.
+        spec ([`~trl_diffusion.models.DiffusionSpec`]):
+            How to read it.
+        views (`list[View]`):
+            The views, each over the same rows.
+        targets (`torch.Tensor` of shape `(rows, length)`, int64):
+            The completion tokens to score.
+        prompt_mask (`torch.Tensor` of shape `(rows, prompt_length)`):
+            `0` on padding. The completion canvas is always attended to in full, as in the rollout.
+        temperature (`float`, *optional*, defaults to `1.0`):
+            Temperature of the scored distribution.
+        entropy_grad (`bool`, *optional*, defaults to `False`):
+            Whether the entropies carry a gradient.
+
+    Returns:
+        [`Scores`]
+    """
+    rows, length = targets.shape
+    prompt_length = prompt_mask.shape[1]
+    canvases = torch.cat([torch.cat([view.prompt_ids, view.completion_ids], dim=1) for view in views])
+    weights = torch.cat([view.weights for view in views])
+    attention_mask = torch.cat([prompt_mask, prompt_mask.new_ones(rows, length)], dim=1).repeat(len(views), 1)
+
+    # Token j of the flat list below is scored on canvas `view_row[j]`, and belongs to row `view_row[j] % rows`.
+    view_row, column = weights.nonzero(as_tuple=True)
+    used = (weights != 0).any(dim=1)
+    key = canvases.masked_fill(attention_mask == 0, -1)[used]  # what padding holds makes no difference
+    distinct, member_of = torch.unique(key, dim=0, return_inverse=True)
+    position_of = torch.cumsum(used, 0) - 1
+    canvas_row = member_of[position_of[view_row]]
+
+    predict = torch.zeros(distinct.shape, dtype=torch.bool, device=targets.device)
+    predict[canvas_row, prompt_length + column] = True
+    visible = (distinct >= 0).to(attention_mask.dtype)
+    logits = masked_logits(model, spec, distinct.clamp(min=0), visible, predict) / temperature
+
+    # Rows of `logits` are the True entries of `predict`, in order: counting them gives each token its row.
+    logits_row = (predict.flatten().cumsum(0) - 1).view_as(predict)[canvas_row, prompt_length + column]
+    log_probs = logits.log_softmax(-1)
+    with nullcontext() if entropy_grad else torch.no_grad():
+        entropies = entropy_of(log_probs)[logits_row]
+    token_log_probs = log_probs[logits_row, targets[view_row % rows, column]]
+
+    flat = (view_row % rows) * length + column
+    weight = weights[view_row, column].to(log_probs.dtype)
+
+    def spread(values: torch.Tensor) -> torch.Tensor:
+        return values.new_zeros(rows * length).index_add(0, flat, values * weight).view(rows, length)
+
+    return Scores(spread(token_log_probs), spread(entropies), canvases=distinct.shape[0])

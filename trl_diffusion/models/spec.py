@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the rest of the library needs to know about a masked diffusion LM, and the one place that asks "which family?"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class DiffusionFamily:
+    """
+    A family of masked diffusion LMs.
+
+    Args:
+        name (`str`):
+            Name for people.
+        lora_targets (`tuple[str, ...]`):
+            Names of the linear layers of the transformer blocks, all of them and never the LM head.
+        logit_shift (`int`, *optional*, defaults to `0`):
+            `0` if the logits at position `i` predict the token at `i`, `1` if they predict the token at `i + 1`.
+    """
+
+    name: str
+    lora_targets: tuple[str, ...]
+    logit_shift: int = 0
+
+
+_LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+# Keyed by the `model_type` of the configuration.
+_FAMILIES: dict[str, DiffusionFamily] = {"llada": DiffusionFamily("LLaDA", lora_targets=_LLAMA_LINEARS)}
+
+
+def register_family(model_type: str, family: DiffusionFamily) -> None:
+    """Make models whose configuration has this `model_type` known to samplers and trainers."""
+    _FAMILIES[model_type] = family
+
+
+def get_family(config: PreTrainedConfig) -> DiffusionFamily:
+    """
+    The family of a model, by the `model_type` of its configuration.
+
+    Raises:
+        `ValueError`: If the model is not a masked diffusion LM that this library knows.
+    """
+    family = _FAMILIES.get(config.model_type)
+    if family is None:
+        raise ValueError(
+            f"`model_type={config.model_type!r}` is not a known masked diffusion language model (known: "
+            f"{', '.join(sorted(_FAMILIES))}). An autoregressive model cannot be trained with a diffusion trainer; for "
+            "a masked diffusion model of another family, call `trl_diffusion.models.register_family` first."
+        )
+    return family
+
+
+@dataclass(frozen=True)
+class DiffusionSpec:
+    """
+    How to read one particular masked diffusion LM.
+
+    Args:
+        mask_token_id (`int`):
+            Id that stands for "nothing written here yet". It is never sampled and never scored.
+        logit_shift (`int`, *optional*, defaults to `0`):
+            See [`DiffusionFamily`].
+    """
+
+    mask_token_id: int
+    logit_shift: int = 0
+
+
+def resolve_spec(
+    model: PreTrainedModel,
+    processing_class: PreTrainedTokenizerBase | None = None,
+    mask_token_id: int | None = None,
+) -> DiffusionSpec:
+    """
+    Find out how to read a model: its family from the configuration, its mask token from the first that names one.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]):
+            The model, possibly wrapped by PEFT.
+        processing_class ([`~transformers.PreTrainedTokenizerBase`], *optional*):
+            Its tokenizer, the last resort for the mask token.
+        mask_token_id (`int`, *optional*):
+            The mask token, if the caller knows better than the checkpoint.
+
+    Raises:
+        `ValueError`: If the model is no known masked diffusion LM, or no mask token can be found, or it lies outside
+            the model's vocabulary.
+    """
+    family = get_family(model.config)
+    if mask_token_id is None:
+        mask_token_id = getattr(model.config, "mask_token_id", None)
+    if mask_token_id is None:
+        mask_token_id = getattr(processing_class, "mask_token_id", None)
+    if mask_token_id is None:
+        raise ValueError(
+            "No mask token: neither the model's configuration nor the tokenizer defines `mask_token_id`. Pass "
+            "`mask_token_id=...` (126336 for the LLaDA checkpoints on the Hub)."
+        )
+    rows = model.get_input_embeddings().weight.shape[0] or model.config.vocab_size  # 0 rows on a sharded model
+    if not 0 <= mask_token_id < rows:
+        raise ValueError(f"`mask_token_id={mask_token_id}` is outside the model's {rows} embeddings.")
+    return DiffusionSpec(mask_token_id=mask_token_id, logit_shift=family.logit_shift)
+
+
+def masked_logits(
+    model: torch.nn.Module,
+    spec: DiffusionSpec,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    positions: torch.Tensor,
+) -> torch.Tensor:
+    """
+    Logits that predict the tokens at chosen positions, computed at no others.
+
+    Args:
+        model (`torch.nn.Module`):
+            The model, wrapped or not. It is called once, so that every engine's hooks run.
+        spec ([`DiffusionSpec`]):
+            How to read it.
+        input_ids (`torch.Tensor` of shape `(rows, length)`):
+            Canvases.
+        attention_mask (`torch.Tensor` of shape `(rows, length)`):
+            `0` hides a position (padding) from the others.
+        positions (`torch.Tensor` of shape `(rows, length)`, bool):
+            Positions to predict.
+
+    Returns:
+        `torch.Tensor` of shape `(positions.sum(), vocabulary)`, at least float32, rows in the order of
+        `positions.nonzero()`. The mask token has probability zero.
+    """
+    if spec.logit_shift:
+        positions = positions.roll(-spec.logit_shift, dims=1)
+    logits = model(input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=positions).logits
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    logits[:, spec.mask_token_id] = torch.finfo(logits.dtype).min
+    return logits
+
+
+def entropy_of(log_probs: torch.Tensor) -> torch.Tensor:
+    """Entropy in nats over the last dimension. Impossible tokens contribute nothing, also to the gradient."""
+    return -(log_probs.exp() * log_probs.clamp(min=-1e4)).sum(-1)

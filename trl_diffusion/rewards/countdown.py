@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Reward for Countdown.
+
+The answer is parsed by a grammar of its own and computed with exact fractions. It is never evaluated as code, there is no
+power operator, and length, depth and size of numbers are bounded, so that no completion can take more than a moment.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Any
+
+from .extraction import extract_answer
+
+
+MAX_EXPRESSION = 200  # characters
+MAX_DIGITS = 6
+MAX_DEPTH = 20
+
+_TOKEN = re.compile(r"[0-9]+|[-+*/()]")
+_SYNONYMS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "[": "(", "]": ")"})
+
+
+class _Invalid(Exception):
+    """The text is no expression, or an absurd one."""
+
+
+def evaluate_expression(text: str) -> tuple[Fraction, list[int]] | None:
+    """
+    Compute an arithmetic expression of non-negative integers, `+`, `-`, `*`, `/` and brackets.
+
+    Args:
+        text (`str`):
+            The expression. What follows an equals sign is ignored.
+
+    Returns:
+        `tuple[Fraction, list[int]]`: its value and the numbers in it, in order; `None` if it is invalid.
+    """
+    text = text.split("=")[0].translate(_SYNONYMS)
+    if len(text) > MAX_EXPRESSION:
+        return None
+    tokens = _TOKEN.findall(text)
+    if not tokens or re.sub(r"\s", "", _TOKEN.sub("", text)):
+        return None
+    try:
+        value, rest = _sum(tokens, 0, 0)
+        if rest != len(tokens):
+            return None
+    except (_Invalid, ZeroDivisionError):
+        return None
+    return value, [int(token) for token in tokens if token[0].isdigit()]
+
+
+def _sum(tokens: list[str], i: int, depth: int) -> tuple[Fraction, int]:
+    value, i = _product(tokens, i, depth)
+    while i < len(tokens) and tokens[i] in "+-":
+        right, after = _product(tokens, i + 1, depth)
+        value, i = (value + right if tokens[i] == "+" else value - right), after
+    return value, i
+
+
+def _product(tokens: list[str], i: int, depth: int) -> tuple[Fraction, int]:
+    value, i = _atom(tokens, i, depth)
+    while i < len(tokens) and tokens[i] in "*/":
+        right, after = _atom(tokens, i + 1, depth)
+        value, i = (value * right if tokens[i] == "*" else value / right), after
+    return value, i
+
+
+def _atom(tokens: list[str], i: int, depth: int) -> tuple[Fraction, int]:
+    if i >= len(tokens) or depth > MAX_DEPTH:
+        raise _Invalid
+    token = tokens[i]
+    if token == "(":
+        value, i = _sum(tokens, i + 1, depth + 1)
+        if i >= len(tokens) or tokens[i] != ")":
+            raise _Invalid
+        return value, i + 1
+    if not token[0].isdigit() or len(token) > MAX_DIGITS:
+        raise _Invalid
+    return Fraction(int(token)), i + 1
+
+
+def countdown_reward(completions: list[Any], numbers: list[list[int]], target: list[int], **kwargs: Any) -> list[float]:
+    """
+    `1` for an expression that uses every number exactly once and equals the target, else `0`.
+
+    Args:
+        completions (`list`):
+            Completions, plain or conversational.
+        numbers (`list[list[int]]`):
+            The numbers to use.
+        target (`list[int]`):
+            The values to reach.
+
+    Returns:
+        `list[float]`: one reward per completion.
+    """
+    rewards = []
+    for completion, given, goal in zip(completions, numbers, target, strict=True):
+        result = evaluate_expression(extract_answer(completion))
+        rewards.append(float(result is not None and result[0] == goal and sorted(result[1]) == sorted(given)))
+    return rewards

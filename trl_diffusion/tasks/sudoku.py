@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""4x4 Sudoku: fill the grid so that every row, column and 2x2 box holds 1, 2, 3 and 4.
+
+The grid is written row by row as 16 characters, blanks as dots: `4..1.3.......2.3`. There are only 288 solved grids, so
+a random split of puzzles leaks solutions: here the solved grids themselves are split, and no puzzle text occurs on both
+sides either. A puzzle may have several solutions; every valid one counts.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from typing import Any, Literal
+from zlib import crc32
+
+from datasets import Dataset
+
+
+SIDE = 4
+CELLS = SIDE * SIDE
+BLANK = "."
+COMPLETION_LENGTH = CELLS + 4  # the grid, its end-of-text token, and padding to a multiple of the usual block lengths
+
+Split = Literal["train", "test"]
+
+
+def _units() -> list[tuple[int, ...]]:
+    """The twelve sets of cells that must hold four different digits: rows, columns and boxes."""
+    rows = [tuple(range(SIDE * r, SIDE * r + SIDE)) for r in range(SIDE)]
+    columns = [tuple(range(c, CELLS, SIDE)) for c in range(SIDE)]
+    boxes = [(i, i + 1, i + SIDE, i + SIDE + 1) for i in (0, 2, 8, 10)]
+    return rows + columns + boxes
+
+
+UNITS = _units()
+
+
+def is_solution(puzzle: str, answer: str) -> bool:
+    """Whether `answer` is a complete, valid grid that keeps every clue of `puzzle`."""
+    if len(answer) != CELLS or len(puzzle) != CELLS:
+        return False
+    if any(clue not in (BLANK, cell) for clue, cell in zip(puzzle, answer, strict=True)):
+        return False
+    return all({answer[i] for i in unit} == set("1234") for unit in UNITS)
+
+
+@functools.cache
+def solved_grids() -> tuple[str, ...]:
+    """All 288 solved grids, in lexicographic order."""
+    grids: list[str] = []
+
+    def extend(cells: list[str]) -> None:
+        position = len(cells)
+        if position == CELLS:
+            grids.append("".join(cells))
+            return
+        used = {cells[i] for unit in UNITS if position in unit for i in unit if i < position}
+        for digit in "1234":
+            if digit not in used:
+                extend([*cells, digit])
+
+    extend([])
+    return tuple(grids)
+
+
+@functools.cache
+def split_grids(split: Split) -> tuple[str, ...]:
+    """The solved grids of one split: a fixed quarter of the 288 is held out for `"test"`."""
+    grids = list(solved_grids())
+    random.Random(0).shuffle(grids)
+    held_out = len(grids) // 4
+    return tuple(grids[:held_out] if split == "test" else grids[held_out:])
+
+
+def _belongs_to(puzzle: str, split: Split) -> bool:
+    """Few clues fit grids of both splits: the puzzle's own checksum decides which side may ask it."""
+    return (crc32(puzzle.encode()) % 4 == 0) == (split == "test")
+
+
+def sample_puzzle(rng: random.Random, split: Split, clues: tuple[int, int] = (1, 10)) -> tuple[str, str]:
+    """
+    Draw one puzzle and the solved grid it was cut from.
+
+    Args:
+        rng (`random.Random`):
+            Source of randomness.
+        split (`str`):
+            `"train"` or `"test"`.
+        clues (`tuple[int, int]`, *optional*, defaults to `(1, 10)`):
+            Smallest and largest number of given cells.
+
+    Returns:
+        `tuple[str, str]`: the puzzle and the grid, 16 characters each.
+    """
+    while True:
+        grid = rng.choice(split_grids(split))
+        given = set(rng.sample(range(CELLS), rng.randint(*clues)))
+        puzzle = "".join(cell if i in given else BLANK for i, cell in enumerate(grid))
+        if _belongs_to(puzzle, split):
+            return puzzle, grid
+
+
+def format_prompt(puzzle: str, style: str) -> Any:
+    """The puzzle as the model sees it: `"compact"` for the embedded model, `"instruct"` as a chat message."""
+    if style == "compact":
+        return puzzle + "="
+    if style == "instruct":
+        rows = "\n".join(puzzle[SIDE * r : SIDE * r + SIDE] for r in range(SIDE))
+        return [
+            {
+                "role": "user",
+                "content": (
+                    "Solve this 4x4 Sudoku. Fill every dot with a digit from 1 to 4 so that each row, each column and "
+                    "each 2x2 box contains 1, 2, 3 and 4 exactly once. Keep the given digits.\n\n"
+                    f"{rows}\n\n"
+                    "Answer with the 16 digits of the solved grid, row by row, between <answer> and </answer>."
+                ),
+            }
+        ]
+    raise ValueError(f"`style` must be 'compact' or 'instruct', got {style!r}.")
+
+
+def make_dataset(
+    split: Split, size: int, *, seed: int = 0, clues: tuple[int, int] = (1, 10), style: str = "compact"
+) -> Dataset:
+    """
+    Generate puzzles, without repeating one.
+
+    Args:
+        split (`str`):
+            `"train"` or `"test"`.
+        size (`int`):
+            Number of puzzles.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of the generator. The same arguments give the same dataset.
+        clues (`tuple[int, int]`, *optional*, defaults to `(1, 10)`):
+            Smallest and largest number of given cells.
+        style (`str`, *optional*, defaults to `"compact"`):
+            Prompt format, see [`format_prompt`].
+
+    Returns:
+        [`~datasets.Dataset`]: columns `prompt`, `puzzle` and `solution` (one of possibly several).
+    """
+    rng = random.Random(seed)
+    rows: dict[str, str] = {}
+    for _ in range(200 * size):
+        if len(rows) == size:
+            break
+        puzzle, grid = sample_puzzle(rng, split, clues)
+        rows.setdefault(puzzle, grid)
+    if len(rows) < size:
+        raise ValueError(f"`size={size}` is more than the distinct {split} puzzles found with `clues={clues}`.")
+    return Dataset.from_dict(
+        {
+            "prompt": [format_prompt(puzzle, style) for puzzle in rows],
+            "puzzle": list(rows),
+            "solution": list(rows.values()),
+        }
+    )

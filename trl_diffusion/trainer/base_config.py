@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that every diffusion trainer adds to `GRPOConfig`, and those of `GRPOConfig` that mean nothing here."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from trl import GRPOConfig
+
+from ..generation import DiffusionGenerationConfig
+
+
+# Options of GRPOConfig that must keep their default, and what to do instead.
+_REFUSED = {
+    "use_vllm": "vLLM does not decode this kind of model; the built-in sampler is used.",
+    "use_transformers_continuous_batching": "rows are refilled by `sampler_batch_size` instead.",
+    "use_transformers_paged": "rows are refilled by `sampler_batch_size` instead.",
+    "cache_implementation": "a canvas with full attention has no exact key-value cache.",
+    "generation_kwargs": "set the sampler's own options (`unmasking`, `entropy_bound`, `block_length`, …).",
+    "repetition_penalty": "tokens are not written from left to right; there is no past to penalise.",
+    "top_p": "the scored policy would not be the sampled one; use `temperature`.",
+    "top_k": "the scored policy would not be the sampled one; use `temperature`.",
+    "min_p": "the scored policy would not be the sampled one; use `temperature`.",
+    "top_entropy_quantile": "entropies belong to the estimator's views, not to the states tokens were written in.",
+    "router_aux_loss_coef": "mixture-of-experts balancing losses are not supported.",
+    "cast_lm_head_to_fp32": "log-probabilities are computed in float32 from the logits already.",
+    "use_liger_kernel": "it replaces a causal forward pass.",
+    "neftune_noise_alpha": "noise on the embeddings would make the scored policy differ from the sampled one.",
+}
+
+
+@dataclass
+class DiffusionGRPOConfig(GRPOConfig):
+    r"""
+    Base of the diffusion trainers' configurations.
+
+    It adds the sampler's options to [`~trl.GRPOConfig`] and refuses, by name, the options that have no meaning for a
+    canvas. `max_completion_length` is the length of the canvas; `temperature` is that of the rollouts and of the scored
+    policy alike.
+
+    Parameters:
+        > Parameters that control the sampler
+
+        block_length (`int`, *optional*, defaults to `32`):
+            Blocks of this many tokens are completed from left to right. Must divide `max_completion_length`.
+        unmasking (`str`, *optional*, defaults to `"entropy_bound"`):
+            The unmasking rule, see [`~trl_diffusion.DiffusionGenerationConfig`].
+        entropy_bound (`float`, *optional*, defaults to `0.1`):
+            Bound of the entropy-bound rule, in nats.
+        confidence_threshold (`float`, *optional*, defaults to `0.9`):
+            Threshold of the confidence rule.
+        max_denoising_steps (`int`, *optional*):
+            Denoising steps of the scheduled rules over the completion. Defaults to one token per step.
+        stop_at_eos (`bool`, *optional*, defaults to `True`):
+            Whether a row ends as soon as its text is decided.
+        sampler_batch_size (`int`, *optional*):
+            Rows in one forward pass of the sampler, on each device. Defaults to the device's whole generation batch.
+        mask_token_id (`int`, *optional*):
+            The mask token, if neither the model's configuration nor the tokenizer names it.
+    """
+
+    max_completion_length: int = field(default=256, metadata={"help": "Length of the completion canvas, in tokens."})
+    pad_to_multiple_of: int | str | None = field(
+        default=None, metadata={"help": "Not supported: the canvas has a fixed length."}
+    )
+    block_length: int = field(
+        default=32,
+        metadata={"help": "Blocks of this many tokens are completed from left to right."},
+    )
+    unmasking: str = field(
+        default="entropy_bound",
+        metadata={
+            "help": "The unmasking rule: 'entropy_bound', 'confidence_threshold', 'low_confidence', 'random' or "
+            "'left_to_right'."
+        },
+    )
+    entropy_bound: float = field(default=0.1, metadata={"help": "Bound of the entropy-bound rule, in nats."})
+    confidence_threshold: float = field(default=0.9, metadata={"help": "Threshold of the confidence rule."})
+    max_denoising_steps: int | None = field(
+        default=None,
+        metadata={"help": "Denoising steps of the scheduled rules over the completion. Default: one token per step."},
+    )
+    stop_at_eos: bool = field(
+        default=True, metadata={"help": "Whether a row ends as soon as its text is decided."}
+    )
+    sampler_batch_size: int | None = field(
+        default=None,
+        metadata={"help": "Rows in one forward pass of the sampler, on each device. Default: all of them."},
+    )
+    mask_token_id: int | None = field(
+        default=None,
+        metadata={"help": "The mask token, if neither the model's configuration nor the tokenizer names it."},
+    )
+
+    def __post_init__(self):
+        defaults = {f.name: f.default for f in dataclasses.fields(GRPOConfig)}
+        for name, instead in _REFUSED.items():
+            if getattr(self, name) != defaults[name]:
+                raise ValueError(f"`{name}={getattr(self, name)!r}` is not supported by diffusion trainers: {instead}")
+        if self.pad_to_multiple_of is not None:
+            raise ValueError("`pad_to_multiple_of` is not supported: the canvas has a fixed length. Leave it unset.")
+        if self.max_completion_length is None:
+            raise ValueError("`max_completion_length` must be set: it is the length of the canvas.")
+        if not self.temperature > 0:
+            raise ValueError(
+                f"`temperature={self.temperature}` leaves nothing to learn from: all completions of a group would be "
+                "the same. Set it above 0 (evaluate greedily with `trl_diffusion.DiffusionSampler`)."
+            )
+        self.generation_config()  # validates the sampler's options before anything is loaded
+        super().__post_init__()
+
+    def generation_config(self, eos_token_ids: tuple[int, ...] = ()) -> DiffusionGenerationConfig:
+        """The sampler's settings in rollouts."""
+        return DiffusionGenerationConfig(
+            max_new_tokens=self.max_completion_length,
+            block_length=self.block_length,
+            stop_at_eos=self.stop_at_eos,
+            eos_token_ids=eos_token_ids,
+            unmasking=self.unmasking,
+            entropy_bound=self.entropy_bound,
+            confidence_threshold=self.confidence_threshold,
+            max_denoising_steps=self.max_denoising_steps,
+            temperature=self.temperature,
+            max_batch_size=self.sampler_batch_size,
+        )

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trainer that all methods share: TRL's GRPO with a sampler for `generate` and an estimator for the likelihood."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from transformers import PreTrainedModel
+from trl.trainer.utils import get_config_model_id, pad
+
+from ..generation import DiffusionSampler, Trajectory
+from ..generation.noise import derive_seed
+from ..likelihood import Estimator, score_views
+from ..models import resolve_spec
+from .base_config import DiffusionGRPOConfig
+from .preflight import check_dataset, check_model, check_processing_class
+from .trl_hooks import GRPOHooks, RolloutBatch, TokenScores
+
+
+class DiffusionGRPOTrainer(GRPOHooks):
+    """
+    Base of the diffusion trainers. A method is an estimator, and possibly weights for its tokens.
+
+    The arguments are [`~trl.GRPOTrainer`]'s, less `tools`, `rollout_func` and `environment_factory`. Reward functions
+    receive, beside the dataset's columns, `nfe` (forward passes spent on each completion) and `threshold`.
+
+    A subclass sets `_config_class` and implements `make_estimator`, and may override `token_weights`.
+    """
+
+    _config_class: ClassVar[type[DiffusionGRPOConfig]] = DiffusionGRPOConfig
+    _tag_names = ["trl", "trl-diffusion"]
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel,
+        reward_funcs=None,
+        args: DiffusionGRPOConfig | None = None,
+        train_dataset=None,
+        eval_dataset=None,
+        processing_class=None,
+        reward_processing_classes=None,
+        callbacks=None,
+        optimizers=(None, None),
+        quantization_config=None,
+        peft_config=None,
+        **unsupported: Any,
+    ):
+        for name, value in unsupported.items():
+            if name not in ("tools", "rollout_func", "environment_factory"):
+                raise TypeError(f"{type(self).__name__}.__init__() got an unexpected keyword argument '{name}'")
+            if value is not None:
+                raise ValueError(f"`{name}` is not supported by diffusion trainers: a rollout is one canvas.")
+        if args is None:
+            model_id = model if isinstance(model, str) else get_config_model_id(model.config)
+            args = self._config_class(f"{model_id.split('/')[-1] or 'model'}-{self._name}")
+        if not isinstance(args, self._config_class):
+            raise TypeError(f"`args` must be a {self._config_class.__name__}, got {type(args).__name__}.")
+        check_processing_class(processing_class)
+        for dataset, name in ((train_dataset, "train_dataset"), (eval_dataset, "eval_dataset")):
+            if dataset is not None:
+                check_dataset(dataset, name)
+        check_model(model, args, peft_config)
+        self.estimator = self.make_estimator(args)
+
+        super().__init__(
+            model=model,
+            reward_funcs=reward_funcs,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            reward_processing_classes=reward_processing_classes,
+            callbacks=callbacks,
+            optimizers=optimizers,
+            quantization_config=quantization_config,
+            peft_config=peft_config,
+        )
+        self.spec = resolve_spec(self.accelerator.unwrap_model(self.model), self.processing_class, args.mask_token_id)
+        if self.spec.mask_token_id in self.eos_token_ids:
+            raise ValueError(f"`mask_token_id={self.spec.mask_token_id}` is also an end-of-text token.")
+
+    def make_estimator(self, args: Any) -> Estimator:
+        """The method's estimator."""
+        raise NotImplementedError
+
+    def token_weights(self, batch: RolloutBatch, old_log_probs: torch.Tensor) -> torch.Tensor | None:
+        return None
+
+    # ---------------------------------------------------------------- rollout
+
+    def rollout(self, prompt_ids: list[list[int]]) -> tuple[Trajectory, torch.Tensor]:
+        device = self.accelerator.device
+        tokens = [torch.tensor(ids) for ids in prompt_ids]
+        input_ids = pad(tokens, padding_value=self.processing_class.pad_token_id, padding_side="left").to(device)
+        attention_mask = pad([torch.ones_like(ids) for ids in tokens], padding_value=0, padding_side="left").to(device)
+        config = self.args.generation_config(tuple(self.eos_token_ids))
+        with self.model_for_generation() as model, self.accelerator.autocast():
+            trajectory = DiffusionSampler(model, config, self.spec).sample(
+                input_ids,
+                attention_mask,
+                seeds=self._rollout_seeds(prompt_ids).to(device),
+                anyone_busy=self._anyone_busy if self.needs_lockstep else bool,
+            )
+        self._record_rollout_metrics(trajectory)
+        return trajectory, self._draw_seeds(prompt_ids).to(device)
+
+    def _rollout_seeds(self, prompt_ids: list[list[int]]) -> torch.Tensor:
+        """
+        A seed per completion. Training rollouts differ from step to step; those of an evaluation do not, so that two
+        evaluations differ by the model alone. Nothing depends on the global random state.
+        """
+        phase = f"step {self.state.global_step}" if self.mode == "train" else "eval"
+        first_row = self.accelerator.process_index * len(prompt_ids)
+        return torch.tensor(
+            [derive_seed(self.args.seed, phase, first_row + row, *ids) for row, ids in enumerate(prompt_ids)]
+        )
+
+    def _draw_seeds(self, prompt_ids: list[list[int]]) -> torch.Tensor:
+        """Seeds of the estimator, one per row and inner iteration; the same over a group if the estimator asks so."""
+        draws = self.num_iterations if self.mode == "train" else 1
+        first_row = self.accelerator.process_index * len(prompt_ids)
+        owner = [0 if self.estimator.seed_per_group else first_row + row for row in range(len(prompt_ids))]
+        return torch.tensor(
+            [
+                [derive_seed(self.args.seed, "draw", self.state.global_step, draw, row, *ids) for draw in range(draws)]
+                for row, ids in zip(owner, prompt_ids, strict=True)
+            ]
+        )
+
+    def _anyone_busy(self, busy: bool) -> bool:
+        flag = torch.tensor(float(busy), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum").item())
+
+    def _record_rollout_metrics(self, trajectory: Trajectory) -> None:
+        nfe = trajectory.nfe.float()
+        written = (trajectory.unmask_step >= 0).sum(-1)
+        self.record_metric("sampler/nfe", nfe)
+        self.record_metric("sampler/nfe_min", nfe, "min")
+        self.record_metric("sampler/nfe_max", nfe, "max")
+        self.record_metric("sampler/tokens_per_step", written / nfe)
+        self.record_metric("sampler/slack", trajectory.slack)
+        self.record_metric("sampler/entropy", trajectory.entropies.sum(-1) / written)
+
+    def reward_columns(self, trajectory: Trajectory) -> dict[str, list]:
+        return {"nfe": trajectory.nfe.tolist(), "threshold": trajectory.threshold.tolist()}
+
+    # ---------------------------------------------------------------- likelihood
+
+    def score(
+        self, model: torch.nn.Module, batch: RolloutBatch, draw: int, entropy_grad: bool = False
+    ) -> TokenScores:
+        trajectory = batch.trajectory
+        text_length = batch.scored.shape[1]
+        counted = torch.zeros_like(trajectory.unmask_step, dtype=torch.bool)
+        counted[:, :text_length] = batch.scored != 0
+        views = self.estimator.views(
+            batch.prompt_ids, batch.prompt_mask, trajectory, batch.seeds[:, draw], self.spec.mask_token_id
+        )
+        for view in views:
+            view.weights = view.weights * counted
+        with self.accelerator.autocast():
+            scores = score_views(
+                model,
+                self.spec,
+                views,
+                trajectory.completion_ids,
+                batch.prompt_mask,
+                temperature=self.args.temperature,
+                entropy_grad=entropy_grad,
+            )
+        return TokenScores(scores.log_probs[:, :text_length], scores.entropies[:, :text_length])

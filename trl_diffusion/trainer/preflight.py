@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks that need no weights, made before any are loaded."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from accelerate import init_empty_weights
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from ..models import get_family
+
+
+if TYPE_CHECKING:
+    from .base_config import DiffusionGRPOConfig
+
+
+def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_config: Any | None) -> None:
+    """
+    Refuse a model that is no masked diffusion LM, and LoRA targets that would match nothing.
+
+    Raises:
+        `ValueError`: With the argument to change.
+    """
+    if isinstance(model, str):
+        init_kwargs = args.model_init_kwargs or {}
+        trust_remote_code = init_kwargs.get("trust_remote_code", args.trust_remote_code)
+        config = AutoConfig.from_pretrained(
+            model, revision=init_kwargs.get("revision"), trust_remote_code=trust_remote_code
+        )
+        get_family(config)
+        if peft_config is not None:
+            with init_empty_weights():
+                model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    else:
+        get_family(model.config)
+        if args.beta != 0.0 and peft_config is None and not hasattr(model, "peft_config") and not model.name_or_path:
+            raise ValueError(
+                f"`beta={args.beta}` needs a reference model, which is loaded a second time from where the model came "
+                "from, and this one was not loaded from anywhere. Save it and pass the folder, use `peft_config`, or "
+                "set `beta=0.0`."
+            )
+    if peft_config is not None and isinstance(model, PreTrainedModel):
+        check_lora_targets(model, peft_config)
+
+
+def check_lora_targets(model: PreTrainedModel, peft_config: Any) -> None:
+    """
+    Require every LoRA target to match a module: PEFT itself is content if one of them does.
+
+    Raises:
+        `ValueError`: If a target matches nothing, naming the targets that the family offers.
+    """
+    targets = getattr(peft_config, "target_modules", None)
+    names = [name for name, _ in model.named_modules()]
+    if targets is None or targets == "all-linear":
+        return
+    if isinstance(targets, str):  # a regular expression over full names
+        missing = [] if any(re.fullmatch(targets, name) for name in names) else [targets]
+    else:
+        missing = [t for t in sorted(targets) if not any(n == t or n.endswith(f".{t}") for n in names)]
+    if missing:
+        family = get_family(model.config)
+        raise ValueError(
+            f"`peft_config.target_modules` names modules that this model does not have: {', '.join(missing)}. The "
+            f"linear layers of {family.name}'s blocks are called {', '.join(family.lora_targets)}."
+        )
+
+
+def check_dataset(dataset: Any, name: str) -> None:
+    """
+    Require a `prompt` column, and refuse images.
+
+    Raises:
+        `ValueError`: Naming the dataset and its columns.
+    """
+    if isinstance(dataset, dict):
+        for key, part in dataset.items():
+            check_dataset(part, f"{name}[{key!r}]")
+        return
+    columns = getattr(dataset, "column_names", None)
+    if columns is None:
+        return
+    if "prompt" not in columns:
+        raise ValueError(
+            f"`{name}` has no column 'prompt' (it has: {', '.join(columns)}). Rename the column that holds the prompts: "
+            f"dataset.rename_column(..., 'prompt')."
+        )
+    if {"image", "images"} & set(columns):
+        raise ValueError(f"`{name}` has images, which diffusion trainers do not support. Remove the column.")
+
+
+def check_processing_class(processing_class: Any) -> None:
+    """
+    Refuse multimodal processors.
+
+    Raises:
+        `TypeError`: If it is neither a tokenizer nor `None`.
+    """
+    if processing_class is not None and not isinstance(processing_class, PreTrainedTokenizerBase):
+        raise TypeError(
+            f"`processing_class` must be a tokenizer, got {type(processing_class).__name__}: diffusion trainers do not "
+            "support images."
+        )
