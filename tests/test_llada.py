@@ -86,6 +86,19 @@ def test_save_writes_the_hubs_names(tmp_path):
     assert torch.equal(again(ids).logits, AutoModelForCausalLM.from_pretrained(REFERENCE)(ids).logits)
 
 
+def test_load_state_dict_understands_checkpoints():
+    """How transformers' Trainer resumes. Names it does not know it merely warns about."""
+    model = AutoModelForCausalLM.from_pretrained(REFERENCE)
+    state_dict = load_file(REFERENCE / "model.safetensors")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    model.load_state_dict(state_dict, strict=True)
+    ids = torch.arange(12)[None]
+    assert torch.equal(model(ids).logits, AutoModelForCausalLM.from_pretrained(REFERENCE)(ids).logits)
+    model.load_state_dict(model.state_dict(), strict=True)
+
+
 def test_base_model_saves_and_loads_the_hubs_names(tmp_path):
     base = AutoModel.from_pretrained(REFERENCE)
     base.save_pretrained(tmp_path)

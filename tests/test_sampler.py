@@ -193,7 +193,7 @@ def step_probability(model, decoder, prompt, state, target):
     "decoder",
     [
         DiffusionGenerationConfig(max_new_tokens=3, block_length=3, entropy_bound=0.8),
-        DiffusionGenerationConfig(max_new_tokens=3, block_length=3, entropy_bound=0.4, temperature=0.6),
+        DiffusionGenerationConfig(max_new_tokens=3, block_length=3, entropy_bound=0.4, temperature=0.8),
         DiffusionGenerationConfig(max_new_tokens=3, block_length=3, unmasking="left_to_right", temperature=1.5),
     ],
     ids=["bound", "bound-cool", "left-to-right-hot"],
@@ -218,7 +218,7 @@ def test_recorded_likelihood_is_the_exact_one_and_is_what_is_sampled(decoder):
     counts = Counter(sampled)
     cells = [(counts[target], draws * p) for target, p in exact.items() if draws * p >= 5]
     chi_square = sum((observed - expected) ** 2 / expected for observed, expected in cells)
-    assert len(cells) > 10
+    assert len(cells) > 8
     assert chi_square < len(cells) + 6 * math.sqrt(2 * len(cells))
 
 

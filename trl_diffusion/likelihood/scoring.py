@@ -75,6 +75,7 @@ def score_views(
     # Token j of the flat list below is scored on canvas `view_row[j]`, and belongs to row `view_row[j] % rows`.
     view_row, column = weights.nonzero(as_tuple=True)
     used = (weights != 0).any(dim=1)
+    used[0] |= ~used.any()  # even with nothing to score: sharded engines wait for this process's forward pass
     key = canvases.masked_fill(attention_mask == 0, -1)[used]  # what padding holds makes no difference
     distinct, member_of = torch.unique(key, dim=0, return_inverse=True)
     position_of = torch.cumsum(used, 0) - 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import (
@@ -22,7 +23,7 @@ from transformers import (
     PreTrainedConfig,
 )
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
-from transformers.core_model_loading import WeightRenaming
+from transformers.core_model_loading import WeightRenaming, apply_renamings
 
 
 # What the Hub's configuration can say and this implementation does not do. A checkpoint that asks for it is refused
@@ -208,6 +209,7 @@ class LLaDAModelLM(LlamaForCausalLM):
         self.model = LLaDAModel(config)
         self.vocab_size = config.embedding_size
         self.lm_head = nn.Linear(config.d_model, config.embedding_size, bias=False)
+        self.register_load_state_dict_pre_hook(_rename_state_dict)
         self.post_init()
 
     def generate(self, *args, **kwargs):
@@ -216,6 +218,18 @@ class LLaDAModelLM(LlamaForCausalLM):
             "LLaDA does not generate from left to right. Decode it with `trl_diffusion.DiffusionSampler(model, "
             "DiffusionGenerationConfig(...)).sample(input_ids, attention_mask)`."
         )
+
+
+def _rename_state_dict(module: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any) -> None:
+    """
+    Let a plain `load_state_dict` understand checkpoints, too.
+
+    `Trainer` resumes that way instead of through `from_pretrained`. Without this it would find no name that it knows,
+    say so in a warning, and go on with the weights that training had started from.
+    """
+    renaming = _weight_renaming()
+    for name in [name for name in state_dict if name.startswith(f"{prefix}model.transformer.")]:
+        state_dict[prefix + apply_renamings(name.removeprefix(prefix), renaming)] = state_dict.pop(name)
 
 
 def register() -> None:

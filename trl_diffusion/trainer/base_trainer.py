@@ -87,6 +87,12 @@ class DiffusionGRPOTrainer(GRPOHooks):
     def token_weights(self, batch: RolloutBatch, old_log_probs: torch.Tensor) -> torch.Tensor | None:
         return None
 
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        # The training batches are shuffled from the global generator: evaluating must not advance it.
+        device = self.accelerator.device
+        with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device], device_type=device.type):
+            return super().evaluate(*args, **kwargs)
+
     # ---------------------------------------------------------------- rollout
 
     def rollout(self, prompt_ids: list[list[int]]) -> tuple[Trajectory, torch.Tensor]:

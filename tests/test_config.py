@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input is refused by name, before a weight is loaded or a step is taken."""
+
+import re
+
+import pytest
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import GPT2Config, GPT2LMHeadModel
+from trl import GRPOConfig
+
+from trl_diffusion import DiFFPOConfig, DiFFPOTrainer, DiffuGRPOConfig, DiffuGRPOTrainer
+from trl_diffusion.trainer import trl_hooks
+
+from .conftest import make_model
+
+
+def length_reward(completions, **kwargs):
+    return [float(len(c)) for c in completions]
+
+
+@pytest.fixture
+def arguments(tmp_path, tokenizer, model_path):
+    """What a trainer needs, for a test to break in one place."""
+    return {
+        "model": model_path,
+        "reward_funcs": length_reward,
+        "args": config(tmp_path),
+        "train_dataset": Dataset.from_dict({"prompt": ["1+1=", "2+2="]}),
+        "processing_class": tokenizer,
+    }
+
+
+def config(tmp_path, cls=DiffuGRPOConfig, **options):
+    return cls(
+        **{
+            "output_dir": str(tmp_path),
+            "use_cpu": True,
+            "bf16": False,
+            "report_to": "none",
+            "per_device_train_batch_size": 4,
+            "num_generations": 4,
+            "max_completion_length": 8,
+            "block_length": 4,
+        }
+        | options
+    )
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"use_vllm": True}, "`use_vllm=True`"),
+        ({"use_transformers_continuous_batching": True}, "`use_transformers_continuous_batching=True`"),
+        ({"cache_implementation": "static"}, "`cache_implementation='static'`"),
+        ({"generation_kwargs": {"num_beams": 2}}, "`generation_kwargs="),
+        ({"repetition_penalty": 1.1}, "`repetition_penalty=1.1`"),
+        ({"top_p": 0.9}, "`top_p=0.9`"),
+        ({"top_k": 50}, "`top_k=50`"),
+        ({"min_p": 0.1}, "`min_p=0.1`"),
+        ({"top_entropy_quantile": 0.2}, "`top_entropy_quantile=0.2`"),
+        ({"cast_lm_head_to_fp32": True}, "`cast_lm_head_to_fp32=True`"),
+        ({"use_liger_kernel": True}, "`use_liger_kernel=True`"),
+        ({"pad_to_multiple_of": 8}, "`pad_to_multiple_of`"),
+        ({"max_completion_length": None}, "`max_completion_length` must be set"),
+        ({"temperature": 0.0}, "`temperature=0.0`"),
+        ({"block_length": 5}, "must be a multiple of `block_length` (5)"),
+        ({"unmasking": "wino"}, "`unmasking` must be one of"),
+        ({"entropy_bound": -1.0}, "`entropy_bound`"),
+        ({"max_denoising_steps": 4}, "`max_denoising_steps` has no effect"),
+        ({"sampler_batch_size": 0}, "`max_batch_size`"),
+        ({"num_generations": 3}, "generation_batch_size (4) must be divisible by num_generations (3)"),
+        ({"p_mask_prompt": 1.0}, "`p_mask_prompt`"),
+    ],
+)
+def test_options_without_meaning(tmp_path, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        config(tmp_path, **options)
+
+
+def test_truncation_cap_must_be_positive(tmp_path):
+    with pytest.raises(ValueError, match="importance_sampling_clip_max"):
+        config(tmp_path, DiFFPOConfig, importance_sampling_clip_max=0.0)
+
+
+def test_defaults_are_the_methods(tmp_path):
+    args = config(tmp_path)
+    assert (args.epsilon, args.loss_type, args.scale_rewards, args.p_mask_prompt) == (0.5, "bnpo", "none", 0.15)
+    args = config(tmp_path, DiFFPOConfig)
+    assert (args.epsilon, args.loss_type, args.scale_rewards) == (0.5, "grpo", "none")
+    assert (args.importance_sampling_correction, args.importance_sampling_clip_max) == (True, 2.0)
+
+
+def test_every_option_has_help():
+    for cls in (DiffuGRPOConfig, DiFFPOConfig):
+        for name, field in cls.__dataclass_fields__.items():
+            assert field.metadata.get("help") or name in GRPOConfig.__dataclass_fields__, name
+
+
+@pytest.mark.parametrize("argument", ["tools", "rollout_func", "environment_factory"])
+def test_arguments_without_meaning(arguments, argument):
+    with pytest.raises(ValueError, match=f"`{argument}` is not supported"):
+        DiffuGRPOTrainer(**arguments, **{argument: [print]})
+
+
+def test_unknown_arguments(arguments):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'reward_fn'"):
+        DiffuGRPOTrainer(**arguments, reward_fn=print)
+
+
+def test_another_methods_config(arguments):
+    with pytest.raises(TypeError, match="`args` must be a DiFFPOConfig, got DiffuGRPOConfig"):
+        DiFFPOTrainer(**arguments)
+
+
+def test_trls_own_config(arguments, tmp_path):
+    arguments["args"] = GRPOConfig(str(tmp_path), use_cpu=True, bf16=False)
+    with pytest.raises(TypeError, match="`args` must be a DiffuGRPOConfig, got GRPOConfig"):
+        DiffuGRPOTrainer(**arguments)
+
+
+@pytest.mark.parametrize("name", ["train_dataset", "eval_dataset"])
+def test_dataset_without_prompts(arguments, name):
+    arguments[name] = Dataset.from_dict({"question": ["1+1="]})
+    with pytest.raises(ValueError, match=f"`{name}` has no column 'prompt' \\(it has: question\\)"):
+        DiffuGRPOTrainer(**arguments)
+
+
+def test_dataset_with_images(arguments):
+    arguments["train_dataset"] = Dataset.from_dict({"prompt": ["1+1="], "image": ["x.png"]})
+    with pytest.raises(ValueError, match="`train_dataset` has images"):
+        DiffuGRPOTrainer(**arguments)
+
+
+def test_processor_instead_of_a_tokenizer(arguments):
+    arguments["processing_class"] = object()
+    with pytest.raises(TypeError, match="`processing_class` must be a tokenizer, got object"):
+        DiffuGRPOTrainer(**arguments)
+
+
+@pytest.mark.parametrize("as_path", [True, False])
+def test_model_that_is_no_diffusion_lm(arguments, tmp_path, as_path):
+    model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=1, n_embd=8, vocab_size=23))
+    if as_path:
+        (tmp_path / "config.json").write_text(model.config.to_json_string())  # and no weights: none may be needed
+        model = str(tmp_path)
+    arguments["model"] = model
+    with pytest.raises(ValueError, match="`model_type='gpt2'` is not a known masked diffusion language model"):
+        DiffuGRPOTrainer(**arguments)
+
+
+def test_model_without_mask_token(arguments, tokenizer, tmp_path):
+    tokenizer = type(tokenizer).from_pretrained(arguments["model"], mask_token=None)
+    arguments["model"] = make_model(len(tokenizer), mask_token_id=None)
+    arguments["processing_class"] = tokenizer
+    with pytest.raises(ValueError, match="No mask token"):
+        DiffuGRPOTrainer(**arguments)
+    arguments["args"] = config(tmp_path, mask_token_id=1)
+    assert DiffuGRPOTrainer(**arguments).spec.mask_token_id == 1
+
+
+def test_mask_token_that_ends_texts(arguments, tmp_path):
+    arguments["args"] = config(tmp_path, mask_token_id=0)
+    with pytest.raises(ValueError, match="`mask_token_id=0` is also an end-of-text token"):
+        DiffuGRPOTrainer(**arguments)
+
+
+@pytest.mark.parametrize("as_path", [True, False])
+@pytest.mark.parametrize("targets", [["attn_out", "ff_proj"], ["q_proj", "attn_out"], r"blocks\..*ff_out"])
+def test_lora_targets_that_match_nothing(arguments, targets, as_path):
+    """Seven public trainers pass other names than the model's and train half of the adapters."""
+    if not as_path:
+        arguments["model"] = make_model()
+    with pytest.raises(ValueError, match=r"`peft_config.target_modules` .* called q_proj, k_proj"):
+        DiffuGRPOTrainer(**arguments, peft_config=LoraConfig(r=2, target_modules=targets))
+
+
+def test_reference_model_that_cannot_be_loaded_again(arguments, tmp_path, tokenizer):
+    arguments["model"] = make_model(len(tokenizer))
+    arguments["args"] = config(tmp_path, beta=0.1)
+    with pytest.raises(ValueError, match="`beta=0.1` needs a reference model"):
+        DiffuGRPOTrainer(**arguments)
+
+
+def test_log_probs_without_a_trajectory(arguments):
+    trainer = DiffuGRPOTrainer(**arguments)
+    with pytest.raises(RuntimeError, match="outside of a rollout"):
+        trainer._get_per_token_logps_and_entropies(trainer.model, None, None, 4)
+
+
+def test_trl_contract_holds_and_names_what_broke(monkeypatch):
+    trl_hooks.check_trl()
+    monkeypatch.setattr(trl_hooks.GRPOTrainer, "_calculate_rewards", lambda self, batch: None)
+    monkeypatch.delattr(trl_hooks.GRPOTrainer, "_log_completion_extra")
+    with pytest.raises(ImportError, match=r"_calculate_rewards takes .*_log_completion_extra is missing.*pip install"):
+        trl_hooks.check_trl()
+
+
+def test_untested_trl_is_warned_about(monkeypatch):
+    monkeypatch.setattr(trl_hooks.trl, "__version__", "1.99.0")
+    with pytest.warns(UserWarning, match=r"trl 1\.99\.0 is untested"):
+        trl_hooks.check_trl()

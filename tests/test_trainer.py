@@ -1,0 +1,465 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trainers, end to end, on tiny models: what TRL promises must still hold, and the mathematics must be the method's."""
+
+import copy
+import json
+
+import pandas as pd
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, TrainerCallback
+
+from trl_diffusion import DiFFPOConfig, DiFFPOTrainer, DiffuGRPOConfig, DiffuGRPOTrainer
+from trl_diffusion.generation import Trajectory
+from trl_diffusion.likelihood import TwoTimesMeanField
+
+from .conftest import make_model
+
+
+METHODS = {"diffu-grpo": (DiffuGRPOConfig, DiffuGRPOTrainer), "diffpo": (DiFFPOConfig, DiFFPOTrainer)}
+PROMPTS = ["1+1=", "12+3=", "7=", "(4-2)*3=", "10/5=", "9=", "3*3*3=", "2+2="]
+
+
+def digits(completions, **kwargs):
+    """Rewards digits, so that random completions differ in reward."""
+    return [sum(c.isdigit() for c in text) / 4 for text in completions]
+
+
+def make_trainer(method, tmp_path, tokenizer, model_path, reward=digits, peft_config=None, cls=None, **options):
+    config, trainer = METHODS[method]
+    eval_dataset = options.pop("eval_dataset", None)
+    model = options.pop("model", model_path)
+    args = config(
+        **{
+            "output_dir": str(tmp_path),
+            "use_cpu": True,
+            "bf16": False,
+            "report_to": "none",
+            "disable_tqdm": True,
+            "gradient_checkpointing": False,
+            "save_strategy": "no",
+            "logging_steps": 1,
+            "max_steps": 2,
+            "learning_rate": 1e-2,
+            "lr_scheduler_type": "constant",
+            "per_device_train_batch_size": 4,
+            "per_device_eval_batch_size": 4,
+            "num_generations": 4,
+            "max_completion_length": 8,
+            "block_length": 4,
+            "entropy_bound": 1.5,
+        }
+        | options
+    )
+    return (cls or trainer)(
+        model=model,
+        reward_funcs=reward,
+        args=args,
+        train_dataset=Dataset.from_dict({"prompt": PROMPTS}),
+        eval_dataset=eval_dataset,
+        processing_class=copy.deepcopy(tokenizer),
+        peft_config=peft_config,
+    )
+
+
+def losses(trainer):
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+@pytest.fixture(params=METHODS)
+def method(request):
+    return request.param
+
+
+@pytest.fixture
+def build(tmp_path, tokenizer, model_path):
+    def build(method, **options):
+        return make_trainer(method, options.pop("path", tmp_path), tokenizer, model_path, **options)
+
+    return build
+
+
+# ---------------------------------------------------------------- training changes what it should
+
+
+def test_every_parameter_moves(build, method):
+    trainer = build(method)
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    for name, parameter in trainer.model.named_parameters():
+        assert not torch.equal(parameter, before[name]), name
+    assert all(torch.isfinite(torch.tensor(losses(trainer))))
+
+
+def test_lora_moves_its_adapters_and_nothing_else(build, method):
+    peft_config = LoraConfig(r=2, target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj"])
+    trainer = build(method, peft_config=peft_config, beta=0.1, max_steps=3)
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    for name, parameter in trainer.model.named_parameters():
+        assert torch.equal(parameter, before[name]) != ("lora_" in name), name
+    assert trainer.ref_model is None
+    assert trainer.state.log_history[0]["kl"] == pytest.approx(0.0, abs=1e-9)
+    assert trainer.state.log_history[2]["kl"] > 0
+
+
+def test_reward_goes_up(build, method):
+    trainer = build(
+        method,
+        max_steps=25,
+        per_device_train_batch_size=32,
+        num_generations=8,
+        learning_rate=3e-3,
+        gradient_checkpointing=False,
+    )
+    trainer.train()
+    rewards = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
+    assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.2
+
+
+def test_gradient_checkpointing_changes_nothing(build, method, tmp_path):
+    runs = []
+    for checkpointing in (False, True):
+        trainer = build(method, gradient_checkpointing=checkpointing, path=tmp_path / str(checkpointing))
+        trainer.train()
+        runs.append(losses(trainer))
+    assert runs[0] == pytest.approx(runs[1], abs=1e-6)
+
+
+# ---------------------------------------------------------------- old, reference and current policy
+
+
+def spy(trainer_class):
+    """A trainer that keeps what enters its loss."""
+
+    class Spy(trainer_class):
+        def __init__(self, *args, **kwargs):
+            self.seen = []
+            super().__init__(*args, **kwargs)
+
+        def token_weights(self, batch, old_log_probs):
+            weights = super().token_weights(batch, old_log_probs)
+            self.seen[-1]["weights"] = weights
+            return weights
+
+        def score(self, model, batch, draw, entropy_grad=False):
+            scores = super().score(model, batch, draw, entropy_grad)
+            if torch.is_grad_enabled():
+                self.seen.append({"draw": draw, "batch": batch, "log_probs": scores.log_probs.detach()})
+            return scores
+
+        def _compute_loss(self, model, inputs):
+            loss = super()._compute_loss(model, inputs)
+            self.seen[-1].update(inputs=inputs, loss=loss.item())
+            return loss
+
+    return Spy
+
+
+def test_ratio_is_one_and_kl_zero_on_the_first_inner_step(build, method):
+    """With a frozen policy they stay so: old and reference policy are scored on the very views of the current one."""
+    cls = spy(METHODS[method][1])
+    trainer = build(method, cls=cls, num_iterations=3, max_steps=6, learning_rate=0.0, beta=0.5, steps_per_generation=2)
+    trainer.train()
+    assert len(trainer.seen) == 6
+    for call in trainer.seen:
+        counted = call["inputs"]["completion_mask"].bool()
+        for name in ("old_per_token_logps", "ref_per_token_logps"):
+            torch.testing.assert_close(
+                call["inputs"][name][:, call["draw"]][counted], call["log_probs"][counted], atol=2e-6, rtol=0
+            )
+            if method == "diffpo":  # the draws are different views: a mix-up would show
+                other = call["inputs"][name][:, (call["draw"] + 1) % 3]
+                assert (other - call["log_probs"])[counted].abs().max() > 1e-3
+    for entry in trainer.state.log_history[:-1]:
+        assert entry["kl"] == pytest.approx(0.0, abs=1e-9)
+        assert entry["clip_ratio/region_mean"] == 0
+
+
+def test_each_draw_is_used_once_per_micro_batch(build, method):
+    cls = spy(METHODS[method][1])
+    trainer = build(
+        method, cls=cls, num_iterations=3, steps_per_generation=2, gradient_accumulation_steps=2, max_steps=6
+    )
+    trainer.train()
+    visits = {}
+    for call in trainer.seen:
+        visits.setdefault(call["inputs"]["draw_seeds"].data_ptr(), []).append(call["draw"])
+    assert [call["draw"] for call in trainer.seen] == [0, 0, 1, 1, 2, 2] * 2
+    assert all(sorted(draws) == [0, 1, 2] for draws in visits.values())
+
+
+def test_reference_model_is_scored_on_the_policys_views(build):
+    trainer = build("diffpo", beta=0.1, max_steps=4, num_iterations=2)
+    trainer.train()
+    kl = [entry["kl"] for entry in trainer.state.log_history if "kl" in entry]
+    assert kl[0] == pytest.approx(0.0, abs=1e-9) and all(value > 1e-6 for value in kl[1:])
+
+
+# ---------------------------------------------------------------- the loss, by hand
+
+
+def by_hand(trainer, call):
+    """The method's loss from its formula, in float64, from the policy's logits on hand-made canvases."""
+    model = copy.deepcopy(AutoModelForCausalLM.from_pretrained(trainer.model.name_or_path)).double()
+    model.load_state_dict({k: v.double() for k, v in call["state"].items()})
+    inputs, args = call["inputs"], trainer.args
+    rollout, draw, mask_id = Trajectory.from_dict(inputs), call["draw"], trainer.spec.mask_token_id
+    tau = TwoTimesMeanField.draw_tau(rollout.nfe, inputs["draw_seeds"][:, draw])
+    total, sequences, tokens = 0.0, [], 0
+    for row in range(len(rollout)):
+        prompt = inputs["prompt_ids"][row][inputs["prompt_mask"][row] == 1]
+        if isinstance(trainer, DiffuGRPOTrainer):
+            views = trainer.estimator.views(
+                inputs["prompt_ids"], inputs["prompt_mask"], rollout, inputs["draw_seeds"][:, draw], mask_id
+            )
+            prompt = views[0].prompt_ids[row][inputs["prompt_mask"][row] == 1]
+        terms = []
+        for i in range(int(inputs["completion_mask"][row].sum())):
+            step, o = rollout.unmask_step[row], rollout.completion_ids[row]
+            seen = (step >= 0) & (step < tau[row])
+            if isinstance(trainer, DiffuGRPOTrainer) or step[i] < tau[row]:
+                seen = torch.zeros_like(seen)
+            state = torch.where(seen, o, mask_id)
+            with torch.no_grad():
+                logits = model(input_ids=torch.cat([prompt, state])[None]).logits[0, len(prompt) + i]
+            logits = logits / args.temperature
+            logits[mask_id] = -torch.inf
+            log_prob = logits.log_softmax(-1)[o[i]].item()
+            old = inputs["old_per_token_logps"][row, draw, i].item()
+            advantage = inputs["advantages"][row].item()
+            rho = torch.tensor(log_prob - old).exp().item()
+            clipped = min(max(rho, 1 - args.epsilon), 1 + args.epsilon)
+            weight = 1.0
+            if isinstance(trainer, DiFFPOTrainer):
+                behaviour = rollout.log_probs[row, i].item()
+                weight = min(args.importance_sampling_clip_max, torch.tensor(old - behaviour).exp().item())
+            terms.append(-weight * min(rho * advantage, clipped * advantage))
+        sequences.append(sum(terms) / len(terms))
+        total, tokens = total + sum(terms), tokens + len(terms)
+    return total / tokens if args.loss_type == "bnpo" else sum(sequences) / len(sequences)
+
+
+def test_loss_is_the_methods_formula(build, method):
+    class Recorder(spy(METHODS[method][1])):
+        def _compute_loss(self, model, inputs):
+            state = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+            loss = super()._compute_loss(model, inputs)
+            self.seen[-1]["state"] = state
+            return loss
+
+    trainer = build(method, cls=Recorder, num_iterations=2, max_steps=4, temperature=0.8, learning_rate=3e-2)
+    trainer.train()
+    ratios_seen = 0
+    for call in trainer.seen:
+        assert call["loss"] == pytest.approx(by_hand(trainer, call), abs=2e-5)
+        old = call["inputs"]["old_per_token_logps"][:, call["draw"]]
+        ratios_seen += int(((call["log_probs"] - old).abs() > 0.5).sum())
+    assert ratios_seen > 0  # the clip was at work
+
+
+def test_importance_weights_equal_the_formula(build):
+    trainer = build("diffpo", cls=spy(DiFFPOTrainer), max_steps=3, importance_sampling_clip_max=1.1)
+    trainer.train()
+    truncated = 0
+    for call in trainer.seen:
+        rollout, counted = Trajectory.from_dict(call["inputs"]), call["inputs"]["completion_mask"].bool()
+        width = counted.shape[1]
+        exact = (call["log_probs"].double() - rollout.log_probs[:, :width].double()).exp()
+        torch.testing.assert_close(
+            call["weights"][counted].double(), exact.clamp(max=1.1)[counted], atol=1e-6, rtol=1e-5
+        )
+        # Exactly one where the surrogate's state is the sampler's: at the first step, and at step tau.
+        tau = TwoTimesMeanField.draw_tau(rollout.nfe, call["inputs"]["draw_seeds"][:, call["draw"]])[:, None]
+        same = ((rollout.unmask_step == 0) | (rollout.unmask_step == tau))[:, :width] & counted
+        torch.testing.assert_close(call["weights"][same], torch.ones(int(same.sum())), atol=1e-5, rtol=0)
+        truncated += int((exact > 1.1)[counted].sum())
+    assert truncated > 0
+    assert 0 < trainer.state.log_history[0]["importance_weight/truncated"] < 1
+
+
+def test_correction_can_be_switched_off(build):
+    trainer = build("diffpo", cls=spy(DiFFPOTrainer), importance_sampling_correction=False)
+    trainer.train()
+    assert all(call["weights"] is None for call in trainer.seen)
+    assert "importance_weight/mean" not in trainer.state.log_history[0]
+
+
+# ---------------------------------------------------------------- TRL's options
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"])
+def test_loss_types(build, method, loss_type):
+    level = "sequence" if loss_type == "luspo" else "token"
+    trainer = build(method, loss_type=loss_type, num_iterations=2, importance_sampling_level=level)
+    trainer.train()
+    assert all(torch.isfinite(torch.tensor(losses(trainer))))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"entropy_coef": 0.01},
+        {"mask_truncated_completions": True},
+        {"scale_rewards": "batch"},
+        {"delta": 2.0, "epsilon_high": 0.8},
+        {"beta": 0.1, "use_bias_correction_kl": True},
+        {"unmasking": "random", "max_denoising_steps": 4},
+        {"unmasking": "confidence_threshold", "confidence_threshold": 0.5},
+        {"sampler_batch_size": 3},
+        {"steps_per_generation": 2, "gradient_accumulation_steps": 4},
+        {"beta": 0.1, "sync_ref_model": True, "ref_model_sync_steps": 1},
+    ],
+    ids=lambda options: "-".join(options),
+)
+def test_options(build, method, options):
+    trainer = build(method, **options)
+    trainer.train()
+    assert all(torch.isfinite(torch.tensor(losses(trainer))))
+
+
+def test_entropy_bonus_has_a_gradient(build):
+    """Without any reward, only the bonus moves the model, and it raises the entropy."""
+    trainer = build(
+        "diffu-grpo", reward=lambda completions, **_: [0.0] * len(completions), entropy_coef=1.0, max_steps=20
+    )
+    trainer.train()
+    entropies = [entry["entropy"] for entry in trainer.state.log_history if "entropy" in entry]
+    assert sum(entropies[-3:]) / 3 > sum(entropies[:3]) / 3 + 0.2
+
+
+def test_rewards_see_the_passes_and_the_threshold(build):
+    seen = {}
+
+    def speed(completions, nfe, threshold, **kwargs):
+        seen.update(nfe=nfe, threshold=threshold)
+        return [-float(n) for n in nfe]
+
+    trainer = build("diffpo", reward=[digits, speed], max_steps=1)
+    trainer.train()
+    assert len(seen["nfe"]) == 4 and all(2 <= n <= 8 for n in seen["nfe"])
+    assert seen["threshold"] == [1.5] * 4
+    logged = trainer.state.log_history[0]
+    assert logged["sampler/nfe"] == pytest.approx(sum(seen["nfe"]) / 4)
+    assert logged["rewards/speed/mean"] == pytest.approx(-sum(seen["nfe"]) / 4)
+    assert logged["sampler/nfe_min"] == min(seen["nfe"]) and logged["sampler/nfe_max"] == max(seen["nfe"])
+    assert 1 <= logged["sampler/tokens_per_step"] <= 4
+
+
+def test_conversational_prompts(build, method, tokenizer):
+    trainer = build(method, reward=lambda completions, **_: [len(c[0]["content"]) for c in completions])
+    trainer.train_dataset = Dataset.from_dict({"prompt": [[{"role": "user", "content": p}] for p in PROMPTS]})
+    template = "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}:{% endif %}"
+    trainer.processing_class.chat_template = template
+    trainer.train()
+    assert len(losses(trainer)) == 2
+
+
+def test_completions_are_logged_with_their_passes(build, tmp_path):
+    build("diffpo", log_completions=True, max_steps=1).train()
+    table = pd.read_parquet(tmp_path / "completions" / "completions_00001.parquet")
+    assert {"prompt", "completion", "digits", "nfe", "threshold", "advantage"} <= set(table.columns)
+    assert len(table) == 4 and table["nfe"].between(2, 8).all()
+
+
+def test_model_card_names_the_method_and_the_paper(build, tmp_path):
+    trainer = build("diffpo", max_steps=1)
+    trainer.create_model_card(model_name="tiny")
+    card = (tmp_path / "README.md").read_text()
+    assert "DiFFPO" in card and "2510.02212" in card and "trl-diffusion" in card
+
+
+# ---------------------------------------------------------------- evaluation, resuming, reproducibility
+
+
+def test_evaluation_in_mid_buffer_changes_nothing(build, method, tmp_path):
+    """The buffered batch must not see what an evaluation leaves behind, nor must the random state."""
+    runs = []
+    eval_dataset = Dataset.from_dict({"prompt": PROMPTS[:2]})
+    for name, evaluation in (("without", {}), ("with", {"eval_strategy": "steps", "eval_steps": 1})):
+        trainer = build(
+            method,
+            path=tmp_path / name,
+            eval_dataset=eval_dataset,
+            num_iterations=2,
+            steps_per_generation=2,
+            max_steps=8,
+            **evaluation,
+        )
+        trainer.train()
+        runs.append((losses(trainer), [p.detach().clone() for p in trainer.model.parameters()]))
+    assert "eval_reward" in json.dumps(trainer.state.log_history)
+    assert runs[0][0] == runs[1][0]
+    assert all(torch.equal(a, b) for a, b in zip(runs[0][1], runs[1][1]))
+
+
+def test_evaluation_repeats_itself(build):
+    trainer = build("diffpo", eval_dataset=Dataset.from_dict({"prompt": PROMPTS[:3]}), num_generations_eval=4)
+    one, other = trainer.evaluate(), trainer.evaluate()
+    for name in ("eval_loss", "eval_reward", "eval_sampler/nfe", "eval_completions/mean_length"):
+        assert one[name] == other[name]
+
+
+def test_the_same_seed_gives_the_same_run(build, method, tmp_path):
+    runs = {}
+    for name, seed in (("one", 1), ("again", 1), ("other", 2)):
+        trainer = build(method, path=tmp_path / name, seed=seed, max_steps=3)
+        trainer.train()
+        runs[name] = losses(trainer)
+    assert runs["one"] == runs["again"] != runs["other"]
+
+
+@pytest.mark.parametrize("peft", [False, True], ids=["full", "lora"])
+def test_resumed_run_equals_the_uninterrupted_one(build, method, tmp_path, peft):
+    def options(name):
+        return {
+            "path": tmp_path / name,
+            "save_strategy": "steps",
+            "save_steps": 4,
+            "num_iterations": 2,
+            "steps_per_generation": 2,
+            "gradient_accumulation_steps": 2,
+            "max_steps": 8,
+            "lr_scheduler_type": "linear",
+            "peft_config": LoraConfig(r=2, target_modules="all-linear", exclude_modules=["lm_head"]) if peft else None,
+        }
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_training_stop = state.global_step == 4
+
+    whole = build(method, **options("whole"))
+    whole.train()
+    first = build(method, **options("parts"))
+    first.add_callback(Stop())
+    first.train()
+    second = build(method, **options("parts"))
+    second.train(resume_from_checkpoint=str(tmp_path / "parts" / "checkpoint-4"))
+    assert len(losses(whole)) == 8
+    assert losses(second) == losses(whole)
+    for (name, p), q in zip(whole.model.named_parameters(), second.model.parameters()):
+        assert torch.equal(p, q), name
+
+
+def test_saved_model_decodes_like_the_trained_one(build, tmp_path, tokenizer):
+    from trl_diffusion import DiffusionSampler
+
+    trainer = build("diffpo")
+    trainer.train()
+    trainer.save_model(str(tmp_path / "saved"))
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
+    inputs = tokenizer(PROMPTS, padding=True, return_tensors="pt")
+    config, seeds = trainer.args.generation_config((0,)), torch.arange(8)
+    ours, theirs = (
+        DiffusionSampler(model, config).sample(inputs.input_ids, inputs.attention_mask, seeds=seeds)
+        for model in (trainer.model, again)
+    )
+    assert torch.equal(ours.completion_ids, theirs.completion_ids)
+
+
+def test_model_instance_instead_of_a_path(build, tokenizer):
+    trainer = build("diffu-grpo", model=make_model(len(tokenizer)))
+    trainer.train()
+    assert len(losses(trainer)) == 2
