@@ -56,19 +56,27 @@ def sample_problem(
         numbers = [rng.randint(1, largest) for _ in range(count)]
         if not _belongs_to(numbers, split):
             continue
-        # Combine two random terms until one is left; a term is (value, text, whether it needs brackets in a product).
-        terms = [(n, str(n), False) for n in numbers]
-        while len(terms) > 1:
-            a, b = (terms.pop(rng.randrange(len(terms))) for _ in range(2))
-            combined = _combine(a, b, rng.choice(operators))
-            if combined is None:
-                break
-            terms.append(combined)
-        if len(terms) == 1 and 1 <= terms[0][0] <= max_target:
-            return numbers, terms[0][0], terms[0][1]
+        result = _random_expression(rng, numbers, operators)
+        if result is not None and 1 <= result[0] <= max_target:
+            return numbers, *result
 
 
-def _combine(a: tuple[int, str, bool], b: tuple[int, str, bool], operator: str) -> tuple[int, str, bool] | None:
+def _random_expression(rng: random.Random, numbers: list[int], operators: str) -> tuple[int, str] | None:
+    """Combine two random terms until one is left: its value and text, `None` where an operator does not apply."""
+    terms: list[_Term] = [(n, str(n), False) for n in numbers]
+    while len(terms) > 1:
+        a, b = (terms.pop(rng.randrange(len(terms))) for _ in range(2))
+        combined = _combine(a, b, rng.choice(operators))
+        if combined is None:
+            return None
+        terms.append(combined)
+    return terms[0][:2]
+
+
+_Term = tuple[int, str, bool]  # value, text, whether it is a sum and needs brackets inside a product
+
+
+def _combine(a: _Term, b: _Term, operator: str) -> _Term | None:
     (x, left, left_sum), (y, right, right_sum) = a, b
     if operator == "+":
         return x + y, f"{left}+{right}", True

@@ -72,12 +72,29 @@ def split_grids(split: Split) -> tuple[str, ...]:
     return tuple(grids[:held_out] if split == "test" else grids[held_out:])
 
 
+@functools.cache
+def _grids_with(cell: int, digit: str) -> int:
+    """The solved grids that have `digit` in `cell`, as a bit set."""
+    return sum(1 << i for i, grid in enumerate(solved_grids()) if grid[cell] == digit)
+
+
+def count_solutions(puzzle: str) -> int:
+    """How many solved grids keep every clue of `puzzle`."""
+    candidates = (1 << len(solved_grids())) - 1
+    for cell, clue in enumerate(puzzle):
+        if clue != BLANK:
+            candidates &= _grids_with(cell, clue)
+    return candidates.bit_count()
+
+
 def _belongs_to(puzzle: str, split: Split) -> bool:
     """Few clues fit grids of both splits: the puzzle's own checksum decides which side may ask it."""
     return (crc32(puzzle.encode()) % 4 == 0) == (split == "test")
 
 
-def sample_puzzle(rng: random.Random, split: Split, clues: tuple[int, int] = (1, 10)) -> tuple[str, str]:
+def sample_puzzle(
+    rng: random.Random, split: Split, clues: tuple[int, int] = (4, 10), unique: bool = True
+) -> tuple[str, str]:
     """
     Draw one puzzle and the solved grid it was cut from.
 
@@ -86,8 +103,10 @@ def sample_puzzle(rng: random.Random, split: Split, clues: tuple[int, int] = (1,
             Source of randomness.
         split (`str`):
             `"train"` or `"test"`.
-        clues (`tuple[int, int]`, *optional*, defaults to `(1, 10)`):
+        clues (`tuple[int, int]`, *optional*, defaults to `(4, 10)`):
             Smallest and largest number of given cells.
+        unique (`bool`, *optional*, defaults to `True`):
+            Whether the puzzle must have a single solution. Then at least 4 clues are needed.
 
     Returns:
         `tuple[str, str]`: the puzzle and the grid, 16 characters each.
@@ -96,7 +115,7 @@ def sample_puzzle(rng: random.Random, split: Split, clues: tuple[int, int] = (1,
         grid = rng.choice(split_grids(split))
         given = set(rng.sample(range(CELLS), rng.randint(*clues)))
         puzzle = "".join(cell if i in given else BLANK for i, cell in enumerate(grid))
-        if _belongs_to(puzzle, split):
+        if _belongs_to(puzzle, split) and not (unique and count_solutions(puzzle) > 1):
             return puzzle, grid
 
 
@@ -121,7 +140,13 @@ def format_prompt(puzzle: str, style: str) -> Any:
 
 
 def make_dataset(
-    split: Split, size: int, *, seed: int = 0, clues: tuple[int, int] = (1, 10), style: str = "compact"
+    split: Split,
+    size: int,
+    *,
+    seed: int = 0,
+    clues: tuple[int, int] = (4, 10),
+    unique: bool = True,
+    style: str = "compact",
 ) -> Dataset:
     """
     Generate puzzles, without repeating one.
@@ -133,8 +158,10 @@ def make_dataset(
             Number of puzzles.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the generator. The same arguments give the same dataset.
-        clues (`tuple[int, int]`, *optional*, defaults to `(1, 10)`):
+        clues (`tuple[int, int]`, *optional*, defaults to `(4, 10)`):
             Smallest and largest number of given cells.
+        unique (`bool`, *optional*, defaults to `True`):
+            Whether puzzles must have a single solution.
         style (`str`, *optional*, defaults to `"compact"`):
             Prompt format, see [`format_prompt`].
 
@@ -146,7 +173,7 @@ def make_dataset(
     for _ in range(200 * size):
         if len(rows) == size:
             break
-        puzzle, grid = sample_puzzle(rng, split, clues)
+        puzzle, grid = sample_puzzle(rng, split, clues, unique)
         rows.setdefault(puzzle, grid)
     if len(rows) < size:
         raise ValueError(f"`size={size}` is more than the distinct {split} puzzles found with `clues={clues}`.")

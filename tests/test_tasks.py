@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+import itertools
+import random
+
+import pytest
+
+from trl_diffusion import embedded
+from trl_diffusion.rewards.countdown import evaluate_expression
+from trl_diffusion.tasks import countdown, sudoku
+
+
+def brute_force_grids():
+    """All solved grids, found another way: permutations of rows, filtered by columns and boxes."""
+    rows = ["".join(p) for p in itertools.permutations("1234")]
+    grids = []
+    for grid in itertools.product(rows, repeat=4):
+        columns = [{grid[r][c] for r in range(4)} for c in range(4)]
+        boxes = [{grid[r + i][c + j] for i in (0, 1) for j in (0, 1)} for r in (0, 2) for c in (0, 2)]
+        if all(len(unit) == 4 for unit in columns + boxes):
+            grids.append("".join(grid))
+    return grids
+
+
+def test_solved_grids_are_all_288():
+    assert list(sudoku.solved_grids()) == brute_force_grids()
+
+
+def test_count_solutions_by_trying_all():
+    rng = random.Random(1)
+    for _ in range(30):
+        puzzle, grid = sudoku.sample_puzzle(rng, "train", clues=(1, 8), unique=False)
+        fitting = [g for g in sudoku.solved_grids() if sudoku.is_solution(puzzle, g)]
+        assert sudoku.count_solutions(puzzle) == len(fitting) and grid in fitting
+
+
+def test_sudoku_splits_share_no_solution_and_no_puzzle():
+    train, test = sudoku.make_dataset("train", 3000), sudoku.make_dataset("test", 1000)
+    assert not set(sudoku.split_grids("train")) & set(sudoku.split_grids("test"))
+    assert not set(train["puzzle"]) & set(test["puzzle"])
+    assert not set(train["solution"]) & set(test["solution"])
+    assert set(train["solution"]) <= set(sudoku.split_grids("train"))
+    assert all(sudoku.count_solutions(puzzle) == 1 for puzzle in test["puzzle"])
+    assert len(set(test["puzzle"])) == 1000
+
+
+def test_few_clues_leak_nothing_either():
+    options = {"clues": (1, 3), "unique": False}
+    train, test = (set(sudoku.make_dataset(split, 400, **options)["puzzle"]) for split in ("train", "test"))
+    assert not train & test
+
+
+def test_countdown_splits_share_no_set_of_numbers():
+    train, test = countdown.make_dataset("train", 3000), countdown.make_dataset("test", 500)
+    train_sets, test_sets = ({tuple(sorted(n)) for n in split["numbers"]} for split in (train, test))
+    assert not train_sets & test_sets and len(test_sets) > 20
+
+
+@pytest.mark.parametrize("options", [{}, {"operators": "+-*/"}, {"count": 4, "largest": 20, "operators": "+-*/"}])
+def test_countdown_solutions_are_right(options):
+    for row in countdown.make_dataset("train", 200, **options):
+        value, numbers = evaluate_expression(row["solution"])
+        assert value == row["target"] and sorted(numbers) == sorted(row["numbers"])
+
+
+def test_countdown_answers_fit_the_canvas():
+    rng = random.Random(0)
+    longest = max(len(countdown.sample_problem(rng, "train")[2]) for _ in range(20000))
+    assert longest < countdown.COMPLETION_LENGTH
+
+
+@pytest.mark.parametrize("task", [sudoku, countdown])
+def test_datasets_repeat_and_have_prompts_in_both_styles(task):
+    assert task.make_dataset("test", 20, seed=3).to_dict() == task.make_dataset("test", 20, seed=3).to_dict()
+    assert task.make_dataset("test", 20, seed=3).to_dict() != task.make_dataset("test", 20, seed=4).to_dict()
+    chat = task.make_dataset("test", 3, style="instruct")["prompt"]
+    assert all(prompt[0]["role"] == "user" and "<answer>" in prompt[0]["content"] for prompt in chat)
+    with pytest.raises(ValueError, match="`style` must be"):
+        task.make_dataset("test", 3, style="haiku")
+
+
+def test_too_many_puzzles_are_refused_instead_of_repeated():
+    with pytest.raises(ValueError, match="`size=500`"):
+        sudoku.make_dataset("test", 500, clues=(1, 1), unique=False)
+
+
+def test_prompts_fit_the_tokenizer(tokenizer):
+    for task in (sudoku, countdown):
+        prompts = task.make_dataset("train", 200)["prompt"]
+        assert all(tokenizer.unk_token_id not in ids for ids in tokenizer(list(prompts)).input_ids)
+        assert tokenizer.batch_decode(tokenizer(list(prompts)).input_ids) == list(prompts)
+
+
+def test_embedded_model_for_no_task():
+    with pytest.raises(ValueError, match="no embedded model for 'chess'"):
+        embedded.path("chess")
