@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Estimators and scoring against formulas written out a second time, in float64, one row and one position at a time."""
+"""Estimators and scoring against formulas written out a second time: float64, one row and one position at a time."""
 
 import math
 
@@ -83,7 +83,9 @@ def test_prompt_masking_follows_the_seed_and_not_the_padding(model):
 def test_prompt_masking_rate():
     ids = torch.full((200, 50), 7)
     _, _, trajectory = rollout(make_model(), rows=1)
-    (view,) = MeanField(0.15).views(ids, torch.ones_like(ids), trajectory[torch.zeros(200).long()], torch.arange(200), 1)
+    (view,) = MeanField(0.15).views(
+        ids, torch.ones_like(ids), trajectory[torch.zeros(200).long()], torch.arange(200), 1
+    )
     rate = (view.prompt_ids == MASK).double().mean().item()
     assert abs(rate - 0.15) < 5 * math.sqrt(0.15 * 0.85 / ids.numel())
 
@@ -199,9 +201,7 @@ def test_equal_canvases_are_forwarded_once(model):
         score(model, MeanField(), ids[i : i + 1], mask[i : i + 1], trajectory[i : i + 1], group_seeds[i : i + 1])
         for i in range(8)
     ]
-    torch.testing.assert_close(
-        scores.log_probs, torch.cat([s.log_probs for s in one_by_one]), atol=1e-10, rtol=0
-    )
+    torch.testing.assert_close(scores.log_probs, torch.cat([s.log_probs for s in one_by_one]), atol=1e-10, rtol=0)
 
 
 def test_equal_canvases_with_different_padding_stay_apart(model):

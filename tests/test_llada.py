@@ -154,7 +154,9 @@ def test_tied_head_round_trips(tmp_path):
     assert torch.equal(again.lm_head.weight, model.lm_head.weight)
 
 
-@pytest.mark.parametrize("field, value", [("alibi", True), ("layer_norm_type", "default"), ("activation_type", "gelu")])
+@pytest.mark.parametrize(
+    "field, value", [("alibi", True), ("layer_norm_type", "default"), ("activation_type", "gelu")]
+)
 def test_other_architectures_are_refused(tmp_path, field, value):
     shutil.copytree(REFERENCE, tmp_path, dirs_exist_ok=True)
     config = json.loads((tmp_path / "config.json").read_text()) | {field: value}

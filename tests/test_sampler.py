@@ -42,9 +42,7 @@ def all_rules():
     ]
 
 
-@pytest.mark.parametrize(
-    "key", [k for k in load_file(REFERENCE / "generation.safetensors") if k.startswith("seq_")]
-)
+@pytest.mark.parametrize("key", [k for k in load_file(REFERENCE / "generation.safetensors") if k.startswith("seq_")])
 def test_decodes_like_the_reference_implementation(key):
     fixture = load_file(REFERENCE / "generation.safetensors")
     model = AutoModelForCausalLM.from_pretrained(REFERENCE, dtype=torch.float32)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trainers, end to end, on tiny models: what TRL promises must still hold, and the mathematics must be the method's."""
+"""The trainers, end to end, on tiny models: what TRL promises still holds, the mathematics is the method's."""
 
 import copy
 import json
@@ -161,7 +161,9 @@ def spy(trainer_class):
 def test_ratio_is_one_and_kl_zero_on_the_first_inner_step(build, method):
     """With a frozen policy they stay so: old and reference policy are scored on the very views of the current one."""
     cls = spy(METHODS[method][1])
-    trainer = build(method, cls=cls, num_iterations=3, max_steps=6, learning_rate=0.0, beta=0.5, steps_per_generation=2)
+    trainer = build(
+        method, cls=cls, num_iterations=3, max_steps=6, learning_rate=0.0, beta=0.5, steps_per_generation=2
+    )
     trainer.train()
     assert len(trainer.seen) == 6
     for call in trainer.seen:

@@ -17,15 +17,16 @@ from .generation import DiffusionGenerationConfig, DiffusionSampler, Trajectory
 
 if TYPE_CHECKING:
     from .trainer import (
-        DiffuGRPOConfig,
-        DiffuGRPOTrainer,
         DiFFPOConfig,
         DiFFPOTrainer,
+        DiffuGRPOConfig,
+        DiffuGRPOTrainer,
         DiffusionGRPOConfig,
         DiffusionGRPOTrainer,
     )
 
 from .version import __version__ as __version__
+
 
 _TRAINER_NAMES = (
     "DiFFPOConfig",

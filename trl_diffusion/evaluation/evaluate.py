@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 from trl import is_conversational
 
 from ..generation import DiffusionGenerationConfig, DiffusionSampler
@@ -34,7 +34,9 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
         `tuple[float, float]`: lower and upper end.
     """
     if trials < 1 or not 0 <= successes <= trials:
-        raise ValueError(f"`successes` ({successes}) must lie between 0 and `trials` ({trials}), which must be positive.")
+        raise ValueError(
+            f"`successes` ({successes}) must lie between 0 and `trials` ({trials}), which must be positive."
+        )
     p = successes / trials
     center = (p + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
@@ -72,12 +74,13 @@ class Evaluation:
     decoder: dict[str, Any]
 
 
-def tokenize_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Any]) -> dict[str, torch.Tensor]:
+def tokenize_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Any]) -> BatchEncoding:
     """Token ids and attention mask of plain or conversational prompts, padded on the left."""
+    options = {"padding": True, "padding_side": "left", "return_tensors": "pt"}
     if is_conversational({"prompt": prompts[0]}):
-        prompts = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, tokenize=False)
-        return tokenizer(prompts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt")
-    return tokenizer(prompts, padding=True, padding_side="left", return_tensors="pt")
+        texts = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, tokenize=False)
+        return tokenizer(texts, add_special_tokens=False, **options)
+    return tokenizer(prompts, **options)
 
 
 def evaluate(
@@ -148,7 +151,7 @@ def frontier_settings(
     confidence_thresholds: Iterable[float] = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3),
     tokens_per_step: Iterable[int] = (1, 2, 4),
 ) -> list[DiffusionGenerationConfig]:
-    """The decoders that a frontier is searched over: both adaptive rules and the fixed schedule, all else as in `config`."""
+    """The decoders that a frontier is searched over: adaptive rules and fixed schedules, all else as in `config`."""
     steps = [config.max_new_tokens // n for n in tokens_per_step]
     return [
         *(

@@ -39,7 +39,7 @@ def plot_run(
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import PercentFormatter, ScalarFormatter
+    from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, ScalarFormatter
 
     figure, (training, cost) = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
     logs = [entry for entry in log_history if "reward" in entry]
@@ -71,12 +71,12 @@ def plot_run(
         title="Accuracy against cost, over all rules and thresholds",
     )
     cost.yaxis.set_major_formatter(PercentFormatter(1.0))
-    for axis in (cost.xaxis.set_major_formatter, cost.xaxis.set_minor_formatter):
-        axis(ScalarFormatter())
-    cost.tick_params(axis="x", which="minor", labelsize=7)
+    cost.xaxis.set_major_locator(FixedLocator([1, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500]))
+    cost.xaxis.set_minor_locator(NullLocator())
+    cost.xaxis.set_major_formatter(ScalarFormatter())
     cost.grid(alpha=0.25)
     training.grid(alpha=0.25)
-    cost.legend(loc="lower right", fontsize=9)
+    cost.legend(loc="center right", bbox_to_anchor=(1.0, 0.35), fontsize=9)
     if title:
         figure.suptitle(title)
     figure.savefig(path, dpi=130)

@@ -31,12 +31,12 @@ class DiffusionGenerationConfig:
         > Parameters that control what is written in a step
 
         unmasking (`str`, *optional*, defaults to `"entropy_bound"`):
-            The unmasking rule. `"entropy_bound"` and `"confidence_threshold"` adapt the number of tokens per step to the
-            model's certainty; `"low_confidence"`, `"random"` and `"left_to_right"` follow a fixed schedule of
+            The unmasking rule. `"entropy_bound"` and `"confidence_threshold"` adapt the number of tokens per step to
+            the model's certainty; `"low_confidence"`, `"random"` and `"left_to_right"` follow a fixed schedule of
             `max_denoising_steps`.
         entropy_bound (`float`, *optional*, defaults to `0.1`):
-            Bound of the entropy-bound rule, in nats ([EB-Sampler](https://huggingface.co/papers/2505.24857)). `0` writes
-            one uncertain token per step, infinity the whole block.
+            Bound of the entropy-bound rule, in nats ([EB-Sampler](https://huggingface.co/papers/2505.24857)). `0`
+            writes one uncertain token per step, infinity the whole block.
         confidence_threshold (`float`, *optional*, defaults to `0.9`):
             Threshold of the confidence rule on the largest token probability
             ([Fast-dLLM](https://huggingface.co/papers/2505.22618)). Above `1`, one token per step.
@@ -91,8 +91,8 @@ class DiffusionGenerationConfig:
         if self.max_denoising_steps is not None:
             if self.unmasking not in SCHEDULED_RULES:
                 raise ValueError(
-                    f"`max_denoising_steps` has no effect with `unmasking={self.unmasking!r}`, which adapts the number "
-                    f"of steps. Remove it, or use one of {', '.join(map(repr, SCHEDULED_RULES))}."
+                    f"`max_denoising_steps` has no effect with `unmasking={self.unmasking!r}`, which adapts the "
+                    f"number of steps. Remove it, or use one of {', '.join(map(repr, SCHEDULED_RULES))}."
                 )
             if self.max_denoising_steps % self.num_blocks or not (
                 self.num_blocks <= self.max_denoising_steps <= self.max_new_tokens

@@ -18,8 +18,8 @@ def uniform(seeds: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
     """
     Uniform numbers in `[0, 1)`, each row from its own seed.
 
-    A row's numbers do not depend on its batch mates, on the device or on the global random state, so that a rollout can
-    be repeated alone, and re-drawn later from its seed instead of being stored.
+    A row's numbers do not depend on its batch mates, on the device or on the global random state, so that a rollout
+    can be repeated alone, and re-drawn later from its seed instead of being stored.
 
     Args:
         seeds (`torch.Tensor` of shape `(rows,)`, int64):

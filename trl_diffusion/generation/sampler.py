@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The decoder: one loop for rollouts, evaluation and chat.
 
-A step looks only at rows that are not finished and, in each, at the masked positions of the row's own active block: the
-LM head runs on nothing else, and rows do not wait for each other at block boundaries. When `max_batch_size` bounds a
-forward pass, a waiting row takes the place of a finished one.
+A step looks only at rows that are not finished and, in each, at the masked positions of the row's own active block:
+the LM head runs on nothing else, and rows do not wait for each other at block boundaries. When `max_batch_size` bounds
+a forward pass, a waiting row takes the place of a finished one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import contextmanager
+from typing import cast
 
 import torch
+from transformers import PreTrainedModel
 
 from ..models.spec import DiffusionSpec, entropy_of, masked_logits, resolve_spec
 from .config import DiffusionGenerationConfig
@@ -47,7 +49,7 @@ class DiffusionSampler:
     ) -> None:
         self.model = model
         self.config = config
-        self.spec = resolve_spec(model) if spec is None else spec
+        self.spec = resolve_spec(cast(PreTrainedModel, model)) if spec is None else spec
 
     @torch.no_grad()
     def sample(

@@ -2,9 +2,9 @@
 """Unmasking rules: which masked positions of the active block are written in this step.
 
 Rules are pure functions. They see statistics of the model's *distribution* at each position, never the tokens drawn
-from it: the positions are chosen first, the tokens sampled afterwards. Given the canvas the choice is then fixed, and the
-likelihood of a step is exactly the product of the probabilities of the tokens it wrote. (Choosing by the probability of
-the *sampled* token, as is common, has no such likelihood.)
+from it: the positions are chosen first, the tokens sampled afterwards. Given the canvas the choice is then fixed, and
+the likelihood of a step is exactly the product of the probabilities of the tokens it wrote. (Choosing by the
+probability of the *sampled* token, as is common, has no such likelihood.)
 
 Every rule writes at least one token in a row that has a masked position, and never touches a written one.
 """
@@ -79,7 +79,8 @@ def confidence_threshold(statistics: BlockStatistics, threshold: torch.Tensor) -
     """
     Write every position whose largest probability reaches the threshold, and the most confident one in any case.
 
-    The rule of [Fast-dLLM](https://huggingface.co/papers/2505.22618), on the distribution instead of the sampled token.
+    The rule of [Fast-dLLM](https://huggingface.co/papers/2505.22618), on the distribution instead of the sampled
+    token.
     """
     best = select_top(statistics.p_max, statistics.masked, torch.ones_like(threshold, dtype=torch.long))
     return ((statistics.p_max >= threshold[:, None]) & statistics.masked) | best

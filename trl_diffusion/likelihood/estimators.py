@@ -2,9 +2,10 @@
 """
 Estimators: from a trajectory to the views its tokens are scored on.
 
-The likelihood of a masked diffusion LM's completion has no closed form that is cheap, so every method scores the tokens
-from some coarsening of the states they were written in. An estimator is that choice and nothing else. Given the seeds
-it is deterministic: old, reference and current policy score the same views, whatever the batch, the shuffle or the rank.
+The likelihood of a masked diffusion LM's completion has no closed form that is cheap, so every method scores the
+tokens from some coarsening of the states they were written in. An estimator is that choice and nothing else. Given the
+seeds it is deterministic: old, reference and current policy score the same views, whatever the batch, the shuffle or
+the rank.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class MeanField(Estimator):
     """
     Every token given the fully masked completion and a randomly masked prompt: diffu-GRPO's estimator.
 
-    [d1](https://huggingface.co/papers/2504.12216), sec. 3. One view; the completion is not on it, so that a group costs
-    one row. The prompt mask is drawn once per group, which leaves the estimator's mean as it is.
+    [d1](https://huggingface.co/papers/2504.12216), sec. 3. One view; the completion is not on it, so that a group
+    costs one row. The prompt mask is drawn once per group, which leaves the estimator's mean as it is.
 
     Args:
         p_mask_prompt (`float`, *optional*, defaults to `0.15`):
@@ -86,9 +87,9 @@ class TwoTimesMeanField(Estimator):
     """
     Every token given one of two states of its own rollout: the fully masked canvas, or the canvas after `tau` steps.
 
-    [DiFFPO](https://huggingface.co/papers/2510.02212), sec. 3. `tau` is uniform over `0 … nfe - 1`, per sequence. Tokens
-    written in the first `tau` steps are scored on the fully masked canvas, the others on the state after `tau` steps.
-    The score is exact for tokens of the first step, and of step `tau`.
+    [DiFFPO](https://huggingface.co/papers/2510.02212), sec. 3. `tau` is uniform over `0 … nfe - 1`, per sequence.
+    Tokens written in the first `tau` steps are scored on the fully masked canvas, the others on the state after `tau`
+    steps. The score is exact for tokens of the first step, and of step `tau`.
     """
 
     def views(self, prompt_ids, prompt_mask, trajectory, seeds, mask_token_id):
@@ -110,8 +111,8 @@ class ExactSteps(Estimator):
     """
     Every token given the very canvas it was written on: the trajectory's exact likelihood, one view per step.
 
-    As dear as the rollout itself. The yardstick of the other estimators, and the behaviour policy's log-probabilities a
-    second time.
+    As dear as the rollout itself. The yardstick of the other estimators, and the behaviour policy's log-probabilities
+    a second time.
     """
 
     def views(self, prompt_ids, prompt_mask, trajectory, seeds, mask_token_id):

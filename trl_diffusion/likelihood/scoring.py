@@ -43,8 +43,8 @@ def score_views(
     """
     Score completion tokens on one or several views, in a single forward pass.
 
-    A canvas that occurs more than once goes through the model once: the rows of a group whose view does not contain the
-    completion (all of d1's, the first of two-times mean-field's) cost one row together. The LM head runs on scored
+    A canvas that occurs more than once goes through the model once: the rows of a group whose view does not contain
+    the completion (all of d1's, the first of two-times mean-field's) cost one row together. The LM head runs on scored
     positions only.
 
     Args:

@@ -13,8 +13,8 @@ class View:
     """
     One partially masked canvas per row, and what its scores count for.
 
-    A row's log-probability of token `i` is the sum over views of `weights[:, i]` times the log-probability of that token
-    on the view. Positions of weight 0 are not scored at all, and rows without any weight are not forwarded.
+    A row's log-probability of token `i` is the sum over views of `weights[:, i]` times the log-probability of that
+    token on the view. Positions of weight 0 are not scored at all, and rows without any weight are not forwarded.
 
     Args:
         prompt_ids (`torch.Tensor` of shape `(rows, prompt_length)`, int64):

@@ -9,7 +9,7 @@ back in `save_pretrained`. Logits at position `i` predict the token at position 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -18,12 +18,14 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    LlamaConfig,
     LlamaForCausalLM,
     LlamaModel,
     PreTrainedConfig,
 )
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
-from transformers.core_model_loading import WeightRenaming, apply_renamings
+from transformers.core_model_loading import WeightConverter, WeightRenaming, apply_renamings
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 
 # What the Hub's configuration can say and this implementation does not do. A checkpoint that asks for it is refused
@@ -79,14 +81,14 @@ class LLaDAConfig(PreTrainedConfig):
         weight_tying (`bool`, *optional*, defaults to `False`):
             Whether the LM head shares the embedding's weights.
 
-    Fields of the Hub's `config.json` that change the architecture into something other than this one (ALiBi, layer norm
-    instead of RMS norm, …) raise a `ValueError`. The others are kept and written back.
+    Fields of the Hub's `config.json` that change the architecture into something other than this one (ALiBi, layer
+    norm instead of RMS norm, …) raise a `ValueError`. The others are kept and written back.
     """
 
     model_type = "llada"
     keys_to_ignore_at_inference = ["past_key_values"]
     # Not a field: an empty map must not be written, yet TRL and the auto classes read the attribute unguarded.
-    auto_map = {}
+    auto_map: ClassVar[dict[str, str]] = {}
 
     attribute_map = {
         "hidden_size": "d_model",
@@ -151,8 +153,6 @@ class LLaDAConfig(PreTrainedConfig):
             self.n_kv_heads = 1 if self.multi_query_attention else self.n_heads
         if self.mlp_hidden_size is None:
             self.mlp_hidden_size = int(self.mlp_ratio * self.d_model)
-        if self.embedding_size is None:
-            self.embedding_size = self.vocab_size
         if self.rope_parameters is None:
             self.rope_parameters = {"rope_type": "default", "rope_theta": self.rope_theta}
         super().__post_init__(**kwargs)
@@ -160,6 +160,11 @@ class LLaDAConfig(PreTrainedConfig):
     @property
     def attention_bias(self) -> bool:
         return self.include_bias or bool(self.include_qkv_bias)
+
+    @property
+    def num_embeddings(self) -> int:
+        """Rows of the embedding and of the LM head."""
+        return self.vocab_size if self.embedding_size is None else self.embedding_size
 
     @property
     def head_dim(self) -> int:
@@ -181,13 +186,13 @@ class LLaDAModel(LlamaModel):
     config_class = LLaDAConfig
 
     def __init__(self, config: LLaDAConfig):
-        super().__init__(config)
+        super().__init__(cast(LlamaConfig, config))
         # No `padding_idx`: in LLaDA's checkpoints the padding token is the end-of-text token, whose row must learn.
-        self.embed_tokens = nn.Embedding(config.embedding_size, config.d_model)
-        for layer in self.layers:
+        self.embed_tokens = nn.Embedding(config.num_embeddings, config.d_model)
+        for layer in cast(list[LlamaDecoderLayer], self.layers):
             # Read when there is no padding and therefore no mask: SDPA and flash attention would go causal.
             layer.self_attn.is_causal = False
-            if layer.self_attn.o_proj.bias is not None and not config.include_bias:
+            if config.attention_bias and not config.include_bias:  # Llama has one flag for all four projections
                 layer.self_attn.o_proj = nn.Linear(config.d_model, config.d_model, bias=False)
         self.post_init()
 
@@ -207,8 +212,8 @@ class LLaDAModelLM(LlamaForCausalLM):
         # Llama's own `__init__` would build the causal backbone first: an 8B model's worth of throw-away parameters.
         super(LlamaForCausalLM, self).__init__(config)
         self.model = LLaDAModel(config)
-        self.vocab_size = config.embedding_size
-        self.lm_head = nn.Linear(config.d_model, config.embedding_size, bias=False)
+        self.vocab_size = config.num_embeddings
+        self.lm_head = nn.Linear(config.d_model, config.num_embeddings, bias=False)
         self.register_load_state_dict_pre_hook(_rename_state_dict)
         self.post_init()
 
@@ -227,7 +232,7 @@ def _rename_state_dict(module: nn.Module, state_dict: dict[str, torch.Tensor], p
     `Trainer` resumes that way instead of through `from_pretrained`. Without this it would find no name that it knows,
     say so in a warning, and go on with the weights that training had started from.
     """
-    renaming = _weight_renaming()
+    renaming = cast(list[WeightRenaming], _weight_renaming())
     for name in [name for name in state_dict if name.startswith(f"{prefix}model.transformer.")]:
         state_dict[prefix + apply_renamings(name.removeprefix(prefix), renaming)] = state_dict.pop(name)
 
@@ -244,7 +249,7 @@ def register() -> None:
     AutoModelForCausalLM.register(LLaDAConfig, LLaDAModelLM, exist_ok=True)
 
 
-def _weight_renaming() -> list[WeightRenaming]:
+def _weight_renaming() -> list[WeightConverter | WeightRenaming]:
     """The Hub's tensor names on the left, Llama's on the right. Applied in order on loading, backwards on saving."""
     return [
         # `ff_out` names the LM head and, inside a block, the down projection: the head goes first.

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the rest of the library needs to know about a masked diffusion LM, and the one place that asks "which family?"."""
+"""What the library needs to know about a masked diffusion LM, and the one place that asks "which family?"."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -54,8 +54,8 @@ def get_family(config: PreTrainedConfig) -> DiffusionFamily:
     if family is None:
         raise ValueError(
             f"`model_type={config.model_type!r}` is not a known masked diffusion language model (known: "
-            f"{', '.join(sorted(_FAMILIES))}). An autoregressive model cannot be trained with a diffusion trainer; for "
-            "a masked diffusion model of another family, call `trl_diffusion.models.register_family` first."
+            f"{', '.join(sorted(_FAMILIES))}). An autoregressive model cannot be trained with a diffusion trainer; "
+            "for a masked diffusion model of another family, call `trl_diffusion.models.register_family` first."
         )
     return family
 
@@ -106,7 +106,8 @@ def resolve_spec(
             "No mask token: neither the model's configuration nor the tokenizer defines `mask_token_id`. Pass "
             "`mask_token_id=...` (126336 for the LLaDA checkpoints on the Hub)."
         )
-    rows = model.get_input_embeddings().weight.shape[0] or model.config.vocab_size  # 0 rows on a sharded model
+    embedding = cast(torch.nn.Embedding, model.get_input_embeddings())
+    rows = embedding.num_embeddings  # not the shape of the weight, which a sharding engine may have emptied
     if not 0 <= mask_token_id < rows:
         raise ValueError(f"`mask_token_id={mask_token_id}` is outside the model's {rows} embeddings.")
     return DiffusionSpec(mask_token_id=mask_token_id, logit_shift=family.logit_shift)

@@ -2,8 +2,9 @@
 """
 Reward for Countdown.
 
-The answer is parsed by a grammar of its own and computed with exact fractions. It is never evaluated as code, there is no
-power operator, and length, depth and size of numbers are bounded, so that no completion can take more than a moment.
+The answer is parsed by a grammar of its own and computed with exact fractions. It is never evaluated as code, there is
+no power operator, and length, depth and size of numbers are bounded, so that no completion can take more than a
+moment.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ def _atom(tokens: list[str], i: int, depth: int) -> tuple[Fraction, int]:
     return Fraction(int(token)), i + 1
 
 
-def countdown_reward(completions: list[Any], numbers: list[list[int]], target: list[int], **kwargs: Any) -> list[float]:
+def countdown_reward(
+    completions: list[Any], numbers: list[list[int]], target: list[int], **kwargs: Any
+) -> list[float]:
     """
     `1` for an expression that uses every number exactly once and equals the target, else `0`.
 

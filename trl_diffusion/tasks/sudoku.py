@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """4x4 Sudoku: fill the grid so that every row, column and 2x2 box holds 1, 2, 3 and 4.
 
-The grid is written row by row as 16 characters, blanks as dots: `4..1.3.......2.3`. There are only 288 solved grids, so
-a random split of puzzles leaks solutions: here the solved grids themselves are split, and no puzzle text occurs on both
-sides either. A puzzle may have several solutions; every valid one counts.
+The grid is written row by row as 16 characters, blanks as dots: `4..1.3.......2.3`. There are only 288 solved grids,
+so a random split of puzzles leaks solutions: here the solved grids themselves are split, and no puzzle text occurs on
+both sides either. A puzzle may have several solutions; every valid one counts.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _belongs_to(puzzle: str, split: Split) -> bool:
 
 
 def sample_puzzle(
-    rng: random.Random, split: Split, clues: tuple[int, int] = (4, 10), unique: bool = True
+    rng: random.Random, split: Split, clues: tuple[int, int] = (4, 8), unique: bool = True
 ) -> tuple[str, str]:
     """
     Draw one puzzle and the solved grid it was cut from.
@@ -103,7 +103,7 @@ def sample_puzzle(
             Source of randomness.
         split (`str`):
             `"train"` or `"test"`.
-        clues (`tuple[int, int]`, *optional*, defaults to `(4, 10)`):
+        clues (`tuple[int, int]`, *optional*, defaults to `(4, 8)`):
             Smallest and largest number of given cells.
         unique (`bool`, *optional*, defaults to `True`):
             Whether the puzzle must have a single solution. Then at least 4 clues are needed.
@@ -144,7 +144,7 @@ def make_dataset(
     size: int,
     *,
     seed: int = 0,
-    clues: tuple[int, int] = (4, 10),
+    clues: tuple[int, int] = (4, 8),
     unique: bool = True,
     style: str = "compact",
 ) -> Dataset:
@@ -158,7 +158,7 @@ def make_dataset(
             Number of puzzles.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the generator. The same arguments give the same dataset.
-        clues (`tuple[int, int]`, *optional*, defaults to `(4, 10)`):
+        clues (`tuple[int, int]`, *optional*, defaults to `(4, 8)`):
             Smallest and largest number of given cells.
         unique (`bool`, *optional*, defaults to `True`):
             Whether puzzles must have a single solution.

@@ -36,8 +36,8 @@ class DiffusionGRPOConfig(GRPOConfig):
     Base of the diffusion trainers' configurations.
 
     It adds the sampler's options to [`~trl.GRPOConfig`] and refuses, by name, the options that have no meaning for a
-    canvas. `max_completion_length` is the length of the canvas; `temperature` is that of the rollouts and of the scored
-    policy alike.
+    canvas. `max_completion_length` is the length of the canvas; `temperature` is that of the rollouts and of the
+    scored policy alike.
 
     Parameters:
         > Parameters that control the sampler
@@ -81,9 +81,7 @@ class DiffusionGRPOConfig(GRPOConfig):
         default=None,
         metadata={"help": "Denoising steps of the scheduled rules over the completion. Default: one token per step."},
     )
-    stop_at_eos: bool = field(
-        default=True, metadata={"help": "Whether a row ends as soon as its text is decided."}
-    )
+    stop_at_eos: bool = field(default=True, metadata={"help": "Whether a row ends as soon as its text is decided."})
     sampler_batch_size: int | None = field(
         default=None,
         metadata={"help": "Rows in one forward pass of the sampler, on each device. Default: all of them."},

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.utils import get_config_model_id, pad
 
 from ..generation import DiffusionSampler, Trajectory
@@ -27,6 +27,9 @@ class DiffusionGRPOTrainer(GRPOHooks):
 
     A subclass sets `_config_class` and implements `make_estimator`, and may override `token_weights`.
     """
+
+    args: DiffusionGRPOConfig
+    processing_class: PreTrainedTokenizerBase
 
     _config_class: ClassVar[type[DiffusionGRPOConfig]] = DiffusionGRPOConfig
     _tag_names = ["trl", "trl-diffusion"]
@@ -153,9 +156,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
 
     # ---------------------------------------------------------------- likelihood
 
-    def score(
-        self, model: torch.nn.Module, batch: RolloutBatch, draw: int, entropy_grad: bool = False
-    ) -> TokenScores:
+    def score(self, model: torch.nn.Module, batch: RolloutBatch, draw: int, entropy_grad: bool = False) -> TokenScores:
         trajectory = batch.trajectory
         text_length = batch.scored.shape[1]
         counted = torch.zeros_like(trajectory.unmask_step, dtype=torch.bool)

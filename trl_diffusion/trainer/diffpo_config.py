@@ -11,8 +11,8 @@ class DiFFPOConfig(DiffusionGRPOConfig):
     r"""
     Configuration of [`DiFFPOTrainer`].
 
-    Only the parameters specific to DiFFPO, or with another default than in [`~trl.GRPOConfig`], are listed. The paper's
-    hyper-parameters are not published: the defaults are ours, with d1's where d1 has them.
+    Only the parameters specific to DiFFPO, or with another default than in [`~trl.GRPOConfig`], are listed. The
+    paper's hyper-parameters are not published: the defaults are ours, with d1's where d1 has them.
 
     Parameters:
         > Parameters that control the loss

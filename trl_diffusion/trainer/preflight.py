@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from accelerate import init_empty_weights
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
@@ -24,7 +24,7 @@ def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_co
         `ValueError`: With the argument to change.
     """
     if isinstance(model, str):
-        init_kwargs = args.model_init_kwargs or {}
+        init_kwargs = cast(dict[str, Any], args.model_init_kwargs or {})
         trust_remote_code = init_kwargs.get("trust_remote_code", args.trust_remote_code)
         config = AutoConfig.from_pretrained(
             model, revision=init_kwargs.get("revision"), trust_remote_code=trust_remote_code
@@ -84,8 +84,8 @@ def check_dataset(dataset: Any, name: str) -> None:
         return
     if "prompt" not in columns:
         raise ValueError(
-            f"`{name}` has no column 'prompt' (it has: {', '.join(columns)}). Rename the column that holds the prompts: "
-            f"dataset.rename_column(..., 'prompt')."
+            f"`{name}` has no column 'prompt' (it has: {', '.join(columns)}). Rename the column that holds the "
+            f"prompts: dataset.rename_column(..., 'prompt')."
         )
     if {"image", "images"} & set(columns):
         raise ValueError(f"`{name}` has images, which diffusion trainers do not support. Remove the column.")
@@ -100,6 +100,6 @@ def check_processing_class(processing_class: Any) -> None:
     """
     if processing_class is not None and not isinstance(processing_class, PreTrainedTokenizerBase):
         raise TypeError(
-            f"`processing_class` must be a tokenizer, got {type(processing_class).__name__}: diffusion trainers do not "
-            "support images."
+            f"`processing_class` must be a tokenizer, got {type(processing_class).__name__}: diffusion trainers do "
+            "not support images."
         )

@@ -2,12 +2,13 @@
 """
 The seam with TRL: the only file that touches private parts of `GRPOTrainer`.
 
-TRL's training step is kept whole: prompts, tokenization, decoding, rewards, advantages, buffering, the loss with all its
-variants, metrics, logging, checkpoints. Four of its private methods are overridden to put a diffusion model in:
+TRL's training step is kept whole: prompts, tokenization, decoding, rewards, advantages, buffering, the loss with all
+its variants, metrics, logging, checkpoints. Four of its private methods are overridden to put a diffusion model in:
 
 - `_generate_single_turn`: the sampler fills canvases instead of `generate`;
 - `_generate_and_score_completions`: the trajectories join the tensors that TRL shuffles, splits and buffers;
-- `_get_per_token_logps_and_entropies`: the estimator scores tokens instead of a causal forward pass. It is called for the
+- `_get_per_token_logps_and_entropies`: the estimator scores tokens instead of a causal forward pass. It is called for
+the
   old and the reference policy while a batch is scored, where it returns one set of log-probabilities per draw,
   `(rows, num_iterations, length)`, which TRL only stores; and for the current policy inside the loss;
 - `_compute_loss`: picks the draw of the running inner iteration and folds per-token weights into the advantages.
@@ -23,11 +24,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import trl
 from packaging.version import Version
-from trl import GRPOTrainer
+from transformers import PreTrainedModel
+from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
 from ..generation import Trajectory
@@ -58,7 +61,8 @@ def check_trl() -> None:
     Compare the installed TRL with what this file relies on.
 
     Raises:
-        `ImportError`: If a method is gone or its arguments have changed. A silent mismatch would train a diffusion model
+        `ImportError`: If a method is gone or its arguments have changed. A silent mismatch would train a diffusion
+        model
             on an autoregressive objective.
     """
     problems = []
@@ -127,6 +131,9 @@ class TokenScores:
 class GRPOHooks(GRPOTrainer):
     """`GRPOTrainer` with its private methods translated into the four below, which a subclass implements."""
 
+    args: GRPOConfig
+    model: PreTrainedModel
+
     # Set for the duration of one call of a method of this class, and never read by another.
     _fresh: tuple[Trajectory, torch.Tensor] | None = None
     _scores: TokenScores | None = None
@@ -135,9 +142,7 @@ class GRPOHooks(GRPOTrainer):
         """Sample one completion per prompt. Returns the trajectories and the seeds of the estimator's draws."""
         raise NotImplementedError
 
-    def score(
-        self, model: torch.nn.Module, batch: RolloutBatch, draw: int, entropy_grad: bool = False
-    ) -> TokenScores:
+    def score(self, model: torch.nn.Module, batch: RolloutBatch, draw: int, entropy_grad: bool = False) -> TokenScores:
         """Score the text's tokens under `model` on the views of one draw."""
         raise NotImplementedError
 
@@ -174,13 +179,13 @@ class GRPOHooks(GRPOTrainer):
 
     @contextmanager
     def model_for_generation(self) -> Iterator[torch.nn.Module]:
-        """The bare model, its parameters gathered where the engine shards them and `ds3_gather_for_generation` is set."""
+        """The bare model, its parameters gathered if the engine shards them and `ds3_gather_for_generation` is set."""
         with (
             unwrap_model_for_generation(
                 self.model_wrapped,
                 self.accelerator,
                 gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+                gradient_checkpointing_kwargs=cast(dict, self.args.gradient_checkpointing_kwargs),
             ) as model,
             self._dist.summon_full_params(self.model_wrapped, recurse=False),
         ):
@@ -209,6 +214,7 @@ class GRPOHooks(GRPOTrainer):
     def _generate_and_score_completions(self, inputs):
         try:
             output = super()._generate_and_score_completions(inputs)
+            assert self._fresh is not None
             trajectory, seeds = self._fresh
             return {**output, **trajectory.to_dict(), "draw_seeds": seeds}
         finally:
@@ -240,7 +246,7 @@ class GRPOHooks(GRPOTrainer):
         inputs = dict(inputs)
         draw = 0
         if self.model.training:
-            draw = (self._step // self.args.steps_per_generation) % self.num_iterations
+            draw = (self._step // cast(int, self.args.steps_per_generation)) % self.num_iterations
         for name in ("old_per_token_logps", "ref_per_token_logps"):  # (rows, draws, text_length)
             if inputs.get(name) is not None:
                 inputs[name] = inputs[name][:, draw]
