@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DiFFPO on a diffusion model: the script of grpo.py with two names changed.
+
+    accelerate launch examples/diffpo.py --model_name_or_path GSAI-ML/LLaDA-8B-Instruct --dataset_name examples/data \
+        --output_dir diffpo-output --max_completion_length 32 --max_steps 20
+"""
+
+from datasets import load_dataset
+from trl import ModelConfig, ScriptArguments, TrlParser, get_peft_config
+
+from trl_diffusion import DiFFPOConfig, DiFFPOTrainer
+
+
+def reward_digits(completions, **kwargs):
+    """Share of digits in the answer."""
+    return [sum(c.isdigit() for c in text) / max(len(text), 1) for text in completions]
+
+
+def main():
+    parser = TrlParser((ScriptArguments, DiFFPOConfig, ModelConfig))
+    script_args, training_args, model_args = parser.parse_args_and_config()
+    dataset = load_dataset(script_args.dataset_name, name=script_args.dataset_config)
+    trainer = DiFFPOTrainer(
+        model=model_args.model_name_or_path,
+        reward_funcs=reward_digits,
+        args=training_args,
+        train_dataset=dataset[script_args.dataset_train_split],
+        peft_config=get_peft_config(model_args),
+    )
+    trainer.train()
+    trainer.save_model(training_args.output_dir)
+
+
+if __name__ == "__main__":
+    main()
