@@ -10,7 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from trl import GRPOConfig
 
 from trl_diffusion import DiFFPOConfig, DiFFPOTrainer, DiffuGRPOConfig, DiffuGRPOTrainer
-from trl_diffusion.trainer import trl_hooks
+from trl_diffusion.trainer import base_config, trl_hooks
 
 from .conftest import make_model
 
@@ -89,6 +89,12 @@ def test_defaults_are_the_methods(tmp_path):
     args = config(tmp_path, DiFFPOConfig)
     assert (args.epsilon, args.loss_type, args.scale_rewards) == (0.5, "grpo", "none")
     assert (args.importance_sampling_correction, args.importance_sampling_clip_max) == (True, 2.0)
+
+
+def test_precision_default_fits_the_machine(tmp_path, monkeypatch):
+    assert DiffuGRPOConfig(str(tmp_path)).bf16 is base_config.is_torch_bf16_gpu_available()
+    assert DiffuGRPOConfig(str(tmp_path), use_cpu=True).bf16 is False
+    assert DiffuGRPOConfig(str(tmp_path), use_cpu=True, bf16=True).bf16 is True
 
 
 def test_every_option_has_help():

@@ -86,6 +86,13 @@ def test_save_writes_the_hubs_names(tmp_path):
     assert torch.equal(again(ids).logits, AutoModelForCausalLM.from_pretrained(REFERENCE)(ids).logits)
 
 
+def test_a_model_made_from_scratch_is_saved_under_the_hubs_names_too(tmp_path):
+    make_model().save_pretrained(tmp_path)
+    names = load_file(tmp_path / "model.safetensors").keys()
+    assert "model.transformer.ff_out.weight" in names
+    assert all(name.startswith("model.transformer.") for name in names)
+
+
 def test_load_state_dict_understands_checkpoints():
     """How transformers' Trainer resumes. Names it does not know it merely warns about."""
     model = AutoModelForCausalLM.from_pretrained(REFERENCE)

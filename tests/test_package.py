@@ -38,7 +38,8 @@ def test_lower_rooms_do_not_know_trl():
     """Models, sampler and likelihood are usable, and readable, without TRL."""
     code = (
         "import sys, trl_diffusion.models, trl_diffusion.generation, trl_diffusion.likelihood;"
-        "import trl_diffusion.tasks.sudoku, trl_diffusion.rewards; print('trl' in sys.modules, 'trl_diffusion.trainer' in sys.modules)"
+        "import trl_diffusion.tasks.sudoku, trl_diffusion.rewards;"
+        "print('trl' in sys.modules, 'trl_diffusion.trainer' in sys.modules)"
     )
     assert in_a_new_process(code).split() == ["False", "False"]
 
@@ -72,9 +73,8 @@ def test_wheel_and_sdist_are_complete(tmp_path):
     assert expected | {"LICENSE", "README.md", "setup.cfg", "pyproject.toml"} <= names
     # Unpacked somewhere else, the wheel works on its own.
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    site = tmp_path / "site"
-    code = f"import sys; sys.path.insert(0, {str(site)!r}); from trl_diffusion import embedded; "
-    code += "print(embedded.path('sudoku'))"
+    path = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r});"
+    code = f"{path} from trl_diffusion import embedded; print(embedded.path('sudoku'))"
     assert in_a_new_process(code).startswith(str(tmp_path))
 
 

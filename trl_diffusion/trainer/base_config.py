@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
+from transformers.utils import is_torch_bf16_gpu_available
 from trl import GRPOConfig
 
 from ..generation import DiffusionGenerationConfig
@@ -40,6 +41,9 @@ class DiffusionGRPOConfig(GRPOConfig):
     scored policy alike.
 
     Parameters:
+        bf16 (`bool`, *optional*):
+            Whether to train in bfloat16. Defaults to `True` where a GPU supports it, unless `fp16` is set.
+
         > Parameters that control the sampler
 
         block_length (`int`, *optional*, defaults to `32`):
@@ -105,6 +109,8 @@ class DiffusionGRPOConfig(GRPOConfig):
                 f"`temperature={self.temperature}` leaves nothing to learn from: all completions of a group would be "
                 "the same. Set it above 0 (evaluate greedily with `trl_diffusion.DiffusionSampler`)."
             )
+        if self.bf16 is None:  # TRL's default is True everywhere, which a machine without a GPU refuses
+            self.bf16 = not self.fp16 and not self.use_cpu and is_torch_bf16_gpu_available()
         self.generation_config()  # validates the sampler's options before anything is loaded
         super().__post_init__()
 
