@@ -13,6 +13,7 @@ help:
 	@echo "make test         run all tests"
 	@echo "make test-fast    run the tests that take seconds"
 	@echo "make lint         check style and types"
+	@echo "make bench        measure what sharing canvases saves"
 	@echo "make build        build and check the wheel and the sdist"
 	@echo "make clean        remove what the others made"
 
@@ -60,6 +61,9 @@ build: setup
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
+
+bench: setup
+	$(BIN)/python benchmarks/shared_canvases.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
