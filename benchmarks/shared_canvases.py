@@ -3,9 +3,9 @@
 
     python benchmarks/shared_canvases.py
 
-The completions of a group share their only canvas under the mean field, and their first one under two-times mean-field.
-The same number of completions of as many different prompts shares nothing. Both are scored, forward and backward, with all
-else alike; the ratio is taken pair by pair.
+The completions of a group share their only canvas under the mean field, and their first one under two-times
+mean-field. The same number of completions of as many different prompts shares nothing. Both are scored, forward and
+backward, with all else alike; the ratio is taken pair by pair.
 """
 
 import argparse

@@ -132,6 +132,12 @@ def test_dataset_without_prompts(arguments, name):
         DiffuGRPOTrainer(**arguments)
 
 
+def test_dataset_with_a_reserved_column(arguments):
+    arguments["train_dataset"] = Dataset.from_dict({"prompt": ["1+1="], "nfe": [3]})
+    with pytest.raises(ValueError, match="`train_dataset` has a column 'nfe'"):
+        DiffuGRPOTrainer(**arguments)
+
+
 def test_dataset_with_images(arguments):
     arguments["train_dataset"] = Dataset.from_dict({"prompt": ["1+1="], "image": ["x.png"]})
     with pytest.raises(ValueError, match="`train_dataset` has images"):

@@ -350,6 +350,24 @@ def test_rewards_see_the_passes_and_the_threshold(build):
     assert 1 <= logged["sampler/tokens_per_step"] <= 4
 
 
+def test_iterable_datasets(build):
+    """Their groups may share one dictionary: each completion must still get its own columns."""
+    seen = {}
+
+    def reward(completions, nfe, answer, **kwargs):
+        seen.update(nfe=nfe, answer=answer)
+        return digits(completions)
+
+    trainer = build("diffpo", reward=reward, entropy_bound=2.5, per_device_train_batch_size=16, max_steps=1)
+    rows = [{"prompt": p, "answer": i} for i, p in enumerate(PROMPTS)]
+    trainer.train_dataset = Dataset.from_list(rows).to_iterable_dataset()
+    trainer.args.accelerator_config.dispatch_batches = False
+    trainer.accelerator.dataloader_config.dispatch_batches = False
+    trainer.train()
+    assert sorted(seen["answer"]) == sorted(4 * seen["answer"][::4])
+    assert any(len(set(seen["nfe"][i : i + 4])) > 1 for i in range(0, 16, 4))
+
+
 def test_conversational_prompts(build, method, tokenizer):
     trainer = build(method, reward=lambda completions, **_: [len(c[0]["content"]) for c in completions])
     trainer.train_dataset = Dataset.from_dict({"prompt": [[{"role": "user", "content": p}] for p in PROMPTS]})

@@ -28,9 +28,11 @@ def uniform(seeds: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
             Shape of the numbers of one row.
 
     Returns:
-        `torch.Tensor` of shape `(rows, *size)`, float64, on the device of `seeds`.
+        `torch.Tensor` of shape `(rows, *size)`, on the device of `seeds`; float64, or float32 where the device has no
+        float64.
     """
     rows = [
         torch.rand(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds.tolist()
     ]
-    return torch.stack(rows).to(seeds.device) if rows else torch.empty((0, *size), dtype=torch.float64)
+    noise = torch.stack(rows) if rows else torch.empty((0, *size), dtype=torch.float64)
+    return noise.to(seeds.device, torch.float32 if seeds.device.type == "mps" else torch.float64)

@@ -203,9 +203,10 @@ class _Rollout:
         if self.config.temperature == 0:
             return logits.argmax(-1), logits.new_zeros(logits.shape[0])
         log_probs = (logits / self.config.temperature).log_softmax(-1)
-        # In float64, and a hair below 1: rounding must neither merge rare tokens nor step over the last one.
-        cumulative = log_probs.double().exp().cumsum(-1)
-        level = noise.clamp(max=1 - 1e-12)[:, None] * cumulative[:, -1:]
+        # In the noise's float64, and a hair below 1: rounding must neither merge rare tokens nor step over the last
+        # one.
+        cumulative = log_probs.to(noise.dtype).exp().cumsum(-1)
+        level = noise.clamp(max=1 - torch.finfo(noise.dtype).eps)[:, None] * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, level, right=True)
         return tokens[:, 0], log_probs.gather(-1, tokens)[:, 0]
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -58,14 +59,25 @@ class Trajectory:
         written = (self.unmask_step >= 0) & (self.unmask_step < step)
         return torch.where(written, self.completion_ids, mask_token_id)
 
-    def texts(self, eos_token_ids: tuple[int, ...] | list[int]) -> list[list[int]]:
-        """Token ids of each row up to and including its first end-of-text token, or all that is written."""
-        ends = set(eos_token_ids)
-        rows = []
-        for ids, steps in zip(self.completion_ids.tolist(), self.unmask_step.tolist(), strict=True):
-            length = next((i + 1 for i, token in enumerate(ids) if token in ends and steps[i] >= 0), len(ids))
-            rows.append(ids[:length])
-        return rows
+    def text_mask(self, eos_token_ids: Sequence[int]) -> torch.Tensor:
+        """
+        The positions of each row's text: up to and including its first end-of-text token.
+
+        Args:
+            eos_token_ids (`Sequence[int]`):
+                Tokens that end the text.
+
+        Returns:
+            `torch.Tensor` of shape `(rows, length)`, bool.
+        """
+        ids = self.completion_ids
+        ends = torch.isin(ids, torch.tensor(eos_token_ids, dtype=ids.dtype, device=ids.device)).long()
+        return ends.cumsum(-1) - ends == 0
+
+    def texts(self, eos_token_ids: Sequence[int]) -> list[list[int]]:
+        """Token ids of each row's text, see [`~Trajectory.text_mask`]."""
+        lengths = self.text_mask(eos_token_ids).sum(-1).tolist()
+        return [row[:length] for row, length in zip(self.completion_ids.tolist(), lengths, strict=True)]
 
     def to_dict(self, prefix: str = "rollout_") -> dict[str, torch.Tensor]:
         """The tensors under prefixed names, to travel in a batch beside others."""

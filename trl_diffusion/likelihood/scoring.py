@@ -84,7 +84,9 @@ def score_views(
     predict = torch.zeros(distinct.shape, dtype=torch.bool, device=targets.device)
     predict[canvas_row, prompt_length + column] = True
     visible = (distinct >= 0).to(attention_mask.dtype)
-    logits = masked_logits(model, spec, distinct.clamp(min=0), visible, predict) / temperature
+    logits = masked_logits(model, spec, distinct.clamp(min=0), visible, predict)
+    if temperature != 1.0:  # a copy of the largest tensor there is
+        logits = logits / temperature
 
     # Rows of `logits` are the True entries of `predict`, in order: counting them gives each token its row.
     logits_row = (predict.flatten().cumsum(0) - 1).view_as(predict)[canvas_row, prompt_length + column]

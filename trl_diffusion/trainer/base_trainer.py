@@ -93,7 +93,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         # The training batches are shuffled from the global generator: evaluating must not advance it.
         device = self.accelerator.device
-        with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device], device_type=device.type):
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             return super().evaluate(*args, **kwargs)
 
     # ---------------------------------------------------------------- rollout
@@ -144,10 +144,11 @@ class DiffusionGRPOTrainer(GRPOHooks):
     def _record_rollout_metrics(self, trajectory: Trajectory) -> None:
         nfe = trajectory.nfe.float()
         written = (trajectory.unmask_step >= 0).sum(-1)
+        text_lengths = trajectory.text_mask(self.eos_token_ids).sum(-1)
         self.record_metric("sampler/nfe", nfe)
         self.record_metric("sampler/nfe_min", nfe, "min")
         self.record_metric("sampler/nfe_max", nfe, "max")
-        self.record_metric("sampler/tokens_per_step", written / nfe)
+        self.record_metric("sampler/tokens_per_step", text_lengths / nfe)
         self.record_metric("sampler/slack", trajectory.slack)
         self.record_metric("sampler/entropy", trajectory.entropies.sum(-1) / written)
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from .base_config import DiffusionGRPOConfig
 
 
+# What reward functions receive beside the dataset's columns.
+RESERVED_COLUMNS = {"nfe", "threshold"}
+
+
 def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_config: Any | None) -> None:
     """
     Refuse a model that is no masked diffusion LM, and LoRA targets that would match nothing.
@@ -70,7 +74,7 @@ def check_lora_targets(model: PreTrainedModel, peft_config: Any) -> None:
 
 def check_dataset(dataset: Any, name: str) -> None:
     """
-    Require a `prompt` column, and refuse images.
+    Require a `prompt` column, and refuse images and reserved names.
 
     Raises:
         `ValueError`: Naming the dataset and its columns.
@@ -86,6 +90,11 @@ def check_dataset(dataset: Any, name: str) -> None:
         raise ValueError(
             f"`{name}` has no column 'prompt' (it has: {', '.join(columns)}). Rename the column that holds the "
             f"prompts: dataset.rename_column(..., 'prompt')."
+        )
+    if taken := RESERVED_COLUMNS & set(columns):
+        raise ValueError(
+            f"`{name}` has a column '{taken.pop()}', the name under which reward functions receive what the sampler "
+            "recorded. Rename the column."
         )
     if {"image", "images"} & set(columns):
         raise ValueError(f"`{name}` has images, which diffusion trainers do not support. Remove the column.")
