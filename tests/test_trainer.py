@@ -351,7 +351,7 @@ def test_rewards_see_the_passes_and_the_threshold(build):
 
 
 def test_iterable_datasets(build):
-    """Their groups may share one dictionary: each completion must still get its own columns."""
+    """Each completion gets its own columns, and those of its prompt."""
     seen = {}
 
     def reward(completions, nfe, answer, **kwargs):

@@ -205,7 +205,6 @@ class GRPOHooks(GRPOTrainer):
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         assert self._fresh is not None
         columns = self.reward_columns(self._fresh[0])
-        # New dictionaries: those of an iterable dataset may be one object for the whole group.
         inputs = [{**x, **{name: values[i] for name, values in columns.items()}} for i, x in enumerate(inputs)]
         for name, values in columns.items():
             self._log_completion_extra(name, values)
