@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import time
 import warnings
 from pathlib import Path
@@ -41,7 +42,7 @@ MARGIN = 0.02  # greedy accuracies within two points count as the same
 # What differs between the embedded models and a model from the Hub. All can be given on the command line.
 EMBEDDED_DEFAULTS = {
     "sudoku": {"steps": 60, "learning_rate": 2e-4, "batch_size": 256, "entropy_bound": 0.1},
-    "countdown": {"steps": 60, "learning_rate": 2e-4, "batch_size": 256, "entropy_bound": 0.1},
+    "countdown": {"steps": 150, "learning_rate": 1e-4, "batch_size": 256, "entropy_bound": 0.1},
 }
 HUB_DEFAULTS = {"steps": 200, "learning_rate": 3e-6, "batch_size": 8, "entropy_bound": 0.1}
 HUB_CANVAS = {"max_new_tokens": 128, "block_length": 32}
@@ -253,6 +254,10 @@ def main(argv: list[str] | None = None) -> Summary:
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     torch.manual_seed(args.seed)
+    if not args.model and "OMP_NUM_THREADS" not in os.environ:
+        # The embedded models are so small that threads wait for each other longer than they work, most of all on a
+        # busy machine.
+        torch.set_num_threads(1)
 
     task, reward = TASKS[args.task]
     path, style = (args.model, "instruct") if args.model else (embedded.path(args.task), "compact")
