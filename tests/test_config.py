@@ -83,6 +83,26 @@ def test_truncation_cap_must_be_positive(tmp_path):
         config(tmp_path, DiFFPOConfig, importance_sampling_clip_max=0.0)
 
 
+def test_every_sampler_option_reaches_the_sampler(tmp_path):
+    options = {
+        "block_length": 2,
+        "stop_at_eos": False,
+        "unmasking": "low_confidence",
+        "entropy_bound": 0.7,
+        "confidence_threshold": 0.3,
+        "max_denoising_steps": 4,
+        "temperature": 0.6,
+    }
+    decoder = config(tmp_path, sampler_batch_size=3, **options).generation_config((5,))
+    assert {name: getattr(decoder, name) for name in options} == options
+    assert (decoder.max_new_tokens, decoder.max_batch_size, decoder.eos_token_ids) == (8, 3, (5,))
+
+
+def test_the_estimator_gets_its_options(arguments, tmp_path):
+    arguments["args"] = config(tmp_path, p_mask_prompt=0.4)
+    assert DiffuGRPOTrainer(**arguments).estimator.p_mask_prompt == 0.4
+
+
 def test_defaults_are_the_methods(tmp_path):
     args = config(tmp_path)
     assert (args.epsilon, args.loss_type, args.scale_rewards, args.p_mask_prompt) == (0.5, "bnpo", "none", 0.15)
@@ -185,6 +205,11 @@ def test_lora_targets_that_match_nothing(arguments, targets, as_path):
         arguments["model"] = make_model()
     with pytest.raises(ValueError, match=r"`peft_config.target_modules` .* called q_proj, k_proj"):
         DiffuGRPOTrainer(**arguments, peft_config=LoraConfig(r=2, target_modules=targets))
+
+
+def test_lora_without_targets(arguments):
+    with pytest.raises(ValueError, match=r"target_modules` is not set.* called q_proj, k_proj"):
+        DiffuGRPOTrainer(**arguments, peft_config=LoraConfig(r=2))
 
 
 def test_reference_model_that_cannot_be_loaded_again(arguments, tmp_path, tokenizer):

@@ -162,7 +162,14 @@ def test_tied_head_round_trips(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "field, value", [("alibi", True), ("layer_norm_type", "default"), ("activation_type", "gelu")]
+    "field, value",
+    [
+        ("alibi", True),
+        ("layer_norm_type", "default"),
+        ("activation_type", "gelu"),
+        ("include_bias", True),
+        ("attention_dropout", 0.1),
+    ],
 )
 def test_other_architectures_are_refused(tmp_path, field, value):
     shutil.copytree(REFERENCE, tmp_path, dirs_exist_ok=True)
@@ -170,6 +177,21 @@ def test_other_architectures_are_refused(tmp_path, field, value):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=field):
         AutoConfig.from_pretrained(tmp_path)
+
+
+def test_configuration_answers_to_llamas_names():
+    config = LLaDAConfig(hidden_size=64, num_attention_heads=4, num_hidden_layers=2, max_position_embeddings=99)
+    assert (config.d_model, config.n_heads, config.n_layers, config.max_sequence_length) == (64, 4, 2, 99)
+    assert (config.n_kv_heads, config.mlp_hidden_size, config.head_dim) == (4, 256, 16)
+    assert (config.hidden_size, config.intermediate_size) == (64, 256)
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_attention_is_bidirectional_without_padding(implementation):
+    model = make_model()
+    model.set_attn_implementation(implementation)
+    one, other = torch.tensor([[2, 3, 4, 5]]), torch.tensor([[2, 3, 4, 9]])
+    assert not torch.allclose(model(one).logits[0, 0], model(other).logits[0, 0])
 
 
 def test_left_to_right_generation_is_refused(model):

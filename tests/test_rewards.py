@@ -196,7 +196,9 @@ def test_hostile_text_scores_zero_at_once(text):
     assert time.process_time() - started < 2
 
 
-@pytest.mark.parametrize("completion", [None, 3, math.nan, [], [{}], [{"role": "assistant", "content": None}], {}])
+@pytest.mark.parametrize(
+    "completion", [None, 3, math.nan, [], [{}], ["abc"], [["abc"]], [{"role": "assistant", "content": None}], {}]
+)
 def test_malformed_completions_score_zero(completion):
     assert countdown_score(completion) == 0
     assert sudoku_score(completion) == 0

@@ -392,6 +392,7 @@ def test_shifted_logits_are_unshifted(model):
         ({"entropy_bound": -1.0}, "`entropy_bound` must not be negative"),
         ({"entropy_bound": math.nan}, "`entropy_bound` must not be negative"),
         ({"temperature": -0.1}, "`temperature` must not be negative"),
+        ({"temperature": math.inf}, "`temperature` must be finite"),
         ({"max_denoising_steps": 6}, "has no effect with `unmasking='entropy_bound'`"),
         ({"unmasking": "random", "max_denoising_steps": 5}, "multiple of the number of blocks"),
         ({"unmasking": "random", "max_denoising_steps": 24}, "at most the completion length"),
@@ -413,6 +414,40 @@ def test_threshold_for_a_rule_without_one_is_refused(model):
     ids, mask = prompts()
     with pytest.raises(ValueError, match="`threshold` has no effect"):
         DiffusionSampler(model, config(unmasking="random")).sample(ids, mask, threshold=torch.ones(8))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("rule", RULES)
+def test_a_diverged_model_is_reported_instead_of_looped_over(model, rule, temperature):
+    with torch.no_grad():
+        model.lm_head.weight.fill_(math.nan)
+    with pytest.raises(FloatingPointError, match="diverged"):
+        DiffusionSampler(model, config(unmasking=rule, temperature=temperature)).sample(*prompts())
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"seeds": torch.arange(7)}, "`seeds` must have one value for each of the 8 rows"),
+        ({"seeds": torch.arange(9)}, "`seeds` must have one value"),
+        ({"threshold": torch.ones(3)}, "`threshold` must have one value"),
+        ({"threshold": torch.full((8,), math.nan)}, "`threshold` must not be negative or NaN"),
+        ({"threshold": torch.full((8,), -1.0)}, "`threshold` must not be negative or NaN"),
+        ({"attention_mask": torch.ones(8, 3)}, "`attention_mask` has shape (8, 3), `input_ids` (8, 7)"),
+    ],
+)
+def test_inputs_that_do_not_fit(model, options, message):
+    ids, mask = prompts()
+    with pytest.raises(ValueError, match=re.escape(message)):
+        DiffusionSampler(model, config()).sample(ids, **{"attention_mask": mask} | options)
+
+
+def test_parts_in_eval_mode_stay_in_eval_mode(model):
+    model.train()
+    model.model.layers[0].eval()
+    DiffusionSampler(model, config()).sample(*prompts())
+    assert model.training and model.model.layers[1].mlp.training
+    assert not any(module.training for module in model.model.layers[0].modules())
 
 
 def test_a_model_without_mask_token_is_refused():

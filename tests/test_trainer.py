@@ -266,7 +266,7 @@ def test_importance_weights_equal_the_formula(build):
     trainer = build("diffpo", cls=spy(DiFFPOTrainer), max_steps=3, importance_sampling_clip_max=1.1)
     trainer.train()
     truncated = 0
-    for call in trainer.seen:
+    for call, logged in zip(trainer.seen, trainer.state.log_history, strict=False):
         rollout, counted = Trajectory.from_dict(call["inputs"]), call["inputs"]["completion_mask"].bool()
         width = counted.shape[1]
         exact = (call["log_probs"].double() - rollout.log_probs[:, :width].double()).exp()
@@ -277,9 +277,10 @@ def test_importance_weights_equal_the_formula(build):
         tau = TwoTimesMeanField.draw_tau(rollout.nfe, call["inputs"]["draw_seeds"][:, call["draw"]])[:, None]
         same = ((rollout.unmask_step == 0) | (rollout.unmask_step == tau))[:, :width] & counted
         torch.testing.assert_close(call["weights"][same], torch.ones(int(same.sum())), atol=1e-5, rtol=0)
-        truncated += int((exact > 1.1)[counted].sum())
+        share = (exact > 1.1)[counted].double().mean().item()
+        assert logged["importance_weight/truncated"] == pytest.approx(share, abs=1e-6)
+        truncated += share
     assert truncated > 0
-    assert 0 < trainer.state.log_history[0]["importance_weight/truncated"] < 1
 
 
 def test_correction_can_be_switched_off(build):
@@ -461,6 +462,49 @@ def test_resumed_run_equals_the_uninterrupted_one(build, method, tmp_path, peft)
     assert losses(second) == losses(whole)
     for (name, p), q in zip(whole.model.named_parameters(), second.model.parameters()):
         assert torch.equal(p, q), name
+
+
+def test_rollouts_of_one_prompt_differ_between_and_within_updates(build, method):
+    """Their seeds must not repeat from update to update, nor in the several rollouts of one update."""
+    texts = []
+
+    def reward(completions, **kwargs):
+        texts.append(tuple(completions))
+        return digits(completions)
+
+    trainer = build(
+        method,
+        reward=reward,
+        learning_rate=0.0,
+        gradient_accumulation_steps=3,
+        steps_per_generation=1,
+        max_steps=2,
+    )
+    trainer.train_dataset = Dataset.from_dict({"prompt": PROMPTS[:1] * 6})
+    trainer.train()
+    assert len(texts) == 6 and len(set(texts)) == 6
+
+
+def test_a_group_is_forwarded_as_one_canvas(build):
+    """The trainer gives a group one seed, and diffu-GRPO then costs one row per prompt."""
+    trainer = build("diffu-grpo", per_device_train_batch_size=8, max_steps=1)
+    rows = []
+    trainer.model.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(kwargs["input_ids"].shape[0]) if module.training else None,
+        with_kwargs=True,
+    )
+    trainer.train()
+    assert rows == [2]
+
+
+def test_nothing_stays_behind_when_a_reward_raises(build):
+    def broken(completions, **kwargs):
+        raise RuntimeError("no reward today")
+
+    trainer = build("diffpo", reward=broken)
+    with pytest.raises(RuntimeError, match="no reward today"):
+        trainer.train()
+    assert trainer._fresh is None and trainer._scores is None
 
 
 def test_saved_model_decodes_like_the_trained_one(build, tmp_path, tokenizer):

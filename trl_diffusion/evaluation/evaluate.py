@@ -147,8 +147,8 @@ def evaluate(
 def frontier_settings(
     config: DiffusionGenerationConfig,
     *,
-    entropy_bounds: Iterable[float] = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 4.0),
-    confidence_thresholds: Iterable[float] = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.4),
+    entropy_bounds: Iterable[float] = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 4.0, 8.0),
+    confidence_thresholds: Iterable[float] = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.4, 0.3),
     tokens_per_step: Iterable[int] = (1, 2, 4),
 ) -> list[DiffusionGenerationConfig]:
     """The decoders that a frontier is searched over: adaptive rules and fixed schedules, all else as in `config`."""

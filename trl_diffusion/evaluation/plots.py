@@ -68,7 +68,7 @@ def plot_run(
         ylim=(0, 1.02),
         xlabel="forward passes per answer",
         ylabel="accuracy on held-out prompts",
-        title="Accuracy against cost, over all rules and thresholds",
+        title="Accuracy against cost, over rules and thresholds",
     )
     cost.yaxis.set_major_formatter(PercentFormatter(1.0))
     cost.xaxis.set_major_locator(FixedLocator([1, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500]))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,6 +84,8 @@ class DiffusionGenerationConfig:
             )
         if self.unmasking not in RULES:
             raise ValueError(f"`unmasking` must be one of {', '.join(map(repr, RULES))}, got {self.unmasking!r}.")
+        if math.isinf(self.temperature):
+            raise ValueError("`temperature` must be finite.")
         for name in ("entropy_bound", "confidence_threshold", "temperature"):
             if not getattr(self, name) >= 0:  # also refuses NaN
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")

@@ -83,12 +83,21 @@ class DiffusionSampler:
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
+        if attention_mask.shape != input_ids.shape:
+            raise ValueError(
+                f"`attention_mask` has shape {tuple(attention_mask.shape)}, `input_ids` {tuple(input_ids.shape)}."
+            )
         if bool((attention_mask[:, 1:] < attention_mask[:, :-1]).any()):
             raise ValueError("Prompts must be padded on the left: `attention_mask` has a 0 after a 1.")
         if threshold is not None and self.config.unmasking in SCHEDULED_RULES:
             raise ValueError(f"`threshold` has no effect with `unmasking={self.config.unmasking!r}`.")
+        if threshold is not None and not bool((threshold >= 0).all()):  # also refuses NaN
+            raise ValueError("`threshold` must not be negative or NaN.")
         if seeds is None:
-            seeds = torch.randint(2**62, (input_ids.shape[0],), device=input_ids.device)
+            seeds = torch.randint(2**62, (input_ids.shape[0],))
+        for name, values in (("seeds", seeds), ("threshold", threshold)):
+            if values is not None and values.shape != input_ids.shape[:1]:
+                raise ValueError(f"`{name}` must have one value for each of the {len(input_ids)} rows.")
         run = _Rollout(self, input_ids, attention_mask, seeds, threshold)
         with _eval_mode(self.model):
             while anyone_busy(run.busy):
@@ -123,7 +132,7 @@ class _Rollout:
         self.attention_mask = torch.cat([attention_mask, attention_mask.new_ones(rows, length)], dim=1)
         self.eos = torch.tensor(self.config.eos_token_ids, dtype=torch.long, device=device)
         # A position is written once, so one uniform number per position is all the randomness its token needs.
-        self.token_noise, self.order_noise = uniform(seeds, (2, length)).unbind(1)
+        self.token_noise, self.order_noise = uniform(seeds.to(device), (2, length)).unbind(1)
         if threshold is None:
             threshold = torch.full((rows,), self.config.threshold)
         self.trajectory = Trajectory(
@@ -153,6 +162,11 @@ class _Rollout:
         logits = masked_logits(self.model, self.spec, self.canvas[rows], self.attention_mask[rows], predict)
 
         log_probs = logits.log_softmax(-1)
+        if not bool(log_probs.isfinite().any(-1).all()):
+            raise FloatingPointError(
+                "The model's logits are NaN or infinite: it has diverged. Lower the learning rate, or go back to an "
+                "earlier checkpoint."
+            )
         statistics = self._statistics(log_probs, masked, self.order_noise[rows[:, None], window])
         selected = self._select(statistics, rows, window)
 
@@ -222,9 +236,10 @@ class _Rollout:
 
 @contextmanager
 def _eval_mode(model: torch.nn.Module):
-    training = model.training
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         yield
     finally:
-        model.train(training)
+        for module in training:  # not `model.train()`: some parts may have been in eval mode on purpose
+            module.training = True

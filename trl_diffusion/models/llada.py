@@ -42,6 +42,8 @@ _FIXED_FIELDS: dict[str, tuple[Any, ...]] = {
     "layer_norm_with_affine": (True,),
     "residual_dropout": (0.0,),
     "embedding_dropout": (0.0,),
+    "attention_dropout": (0.0, None),
+    "include_bias": (False,),
     "block_group_size": (1,),
 }
 
@@ -74,8 +76,6 @@ class LLaDAConfig(PreTrainedConfig):
             Id of the mask token. Decoding and training are impossible without it.
         rope_theta (`float`, *optional*, defaults to `500000.0`):
             Base of the rotary embedding.
-        include_bias (`bool`, *optional*, defaults to `False`):
-            Whether every linear layer of the blocks has a bias.
         include_qkv_bias (`bool`, *optional*, defaults to `False`):
             Whether the query, key and value projections have a bias.
         weight_tying (`bool`, *optional*, defaults to `False`):
@@ -141,7 +141,7 @@ class LLaDAConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         for name, allowed in _FIXED_FIELDS.items():
-            value = kwargs.get(name, allowed[0])
+            value = kwargs.get(name, getattr(self, name, allowed[0]))
             if value not in allowed:
                 raise ValueError(
                     f"This LLaDA checkpoint has `{name}={value!r}`, which the native model does not implement "
@@ -149,6 +149,10 @@ class LLaDAConfig(PreTrainedConfig):
                 )
         if self.activation_type != "silu":
             raise ValueError(f"`activation_type={self.activation_type!r}` is not supported, only 'silu' is.")
+        self.attention_dropout = 0.0
+        for name, own_name in self.attribute_map.items():  # before anything is derived from them
+            if name in kwargs:
+                setattr(self, own_name, kwargs.pop(name))
         if self.n_kv_heads is None:
             self.n_kv_heads = 1 if self.multi_query_attention else self.n_heads
         if self.mlp_hidden_size is None:
@@ -159,7 +163,7 @@ class LLaDAConfig(PreTrainedConfig):
 
     @property
     def attention_bias(self) -> bool:
-        return self.include_bias or bool(self.include_qkv_bias)
+        return bool(self.include_qkv_bias)
 
     @property
     def num_embeddings(self) -> int:
@@ -192,7 +196,7 @@ class LLaDAModel(LlamaModel):
         for layer in cast(list[LlamaDecoderLayer], self.layers):
             # Read when there is no padding and therefore no mask: SDPA and flash attention would go causal.
             layer.self_attn.is_causal = False
-            if config.attention_bias and not config.include_bias:  # Llama has one flag for all four projections
+            if config.attention_bias:  # Llama has one flag for all four projections, LLaDA means the first three
                 layer.self_attn.o_proj = nn.Linear(config.d_model, config.d_model, bias=False)
         self.post_init()
 

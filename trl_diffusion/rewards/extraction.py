@@ -18,7 +18,8 @@ _SPECIAL = re.compile(r"<\|[a-zA-Z_]{1,32}\|>")
 def completion_text(completion: Any) -> str:
     """The text of a completion, plain or conversational, its end if it is absurdly long."""
     if isinstance(completion, list):
-        completion = completion[-1].get("content") if completion else ""
+        last = completion[-1] if completion else None
+        completion = last.get("content") if isinstance(last, dict) else ""
     return completion[-MAX_CHARACTERS:] if isinstance(completion, str) else ""
 
 

@@ -119,10 +119,12 @@ class DiffusionGRPOTrainer(GRPOHooks):
         A seed per completion. Training rollouts differ from step to step; those of an evaluation do not, so that two
         evaluations differ by the model alone. Nothing depends on the global random state.
         """
-        phase = f"step {self.state.global_step}" if self.mode == "train" else "eval"
         first_row = self.accelerator.process_index * len(prompt_ids)
         return torch.tensor(
-            [derive_seed(self.args.seed, phase, first_row + row, *ids) for row, ids in enumerate(prompt_ids)]
+            [
+                derive_seed(self.args.seed, "rollout", self.moment, first_row + row, *ids)
+                for row, ids in enumerate(prompt_ids)
+            ]
         )
 
     def _draw_seeds(self, prompt_ids: list[list[int]]) -> torch.Tensor:
@@ -132,7 +134,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
         owner = [0 if self.estimator.seed_per_group else first_row + row for row in range(len(prompt_ids))]
         return torch.tensor(
             [
-                [derive_seed(self.args.seed, "draw", self.state.global_step, draw, row, *ids) for draw in range(draws)]
+                [derive_seed(self.args.seed, "draw", self.moment, draw, row, *ids) for draw in range(draws)]
                 for row, ids in zip(owner, prompt_ids, strict=True)
             ]
         )

@@ -10,8 +10,8 @@ and the gap between the surrogate and the policy that really sampled is correcte
     state_i = the fully masked canvas if token i was written in the first tau steps, else the canvas after tau steps
     w_i     = min(C, p_old(o_i | state_i) / p_old(o_i | the canvas it was written on))
     rho_i   = p_theta(o_i | state_i) / p_old(o_i | state_i)
-    loss    = - mean over completions of (1/|o|) sum_i w_i min(rho_i A, clip(rho_i, 1 - epsilon, 1 + epsilon) A)  [+
-    beta KL]
+    loss    = - mean over completions of
+                  (1/|o|) sum_i w_i min(rho_i A, clip(rho_i, 1 - epsilon, 1 + epsilon) A)  [+ beta KL]
 
 The denominator of w was recorded by the sampler, at no cost. The authors have published neither code nor the end of
 this formula: the placement of w is reconstructed from the paper's description. Without truncation w rho telescopes to
@@ -62,9 +62,10 @@ class DiFFPOTrainer(DiffusionGRPOTrainer):
         # docstyle-ignore
         "citation": textwrap.dedent("""\
             @article{zhao2025diffpo,
-                title        = {{DiFFPO: Training Diffusion LLMs to Reason Fast and Furious via Reinforcement
-                Learning}}, author       = {Hanyang Zhao and Dawen Liang and Wenpin Tang and David D. Yao and Nathan
-                Kallus}, year         = 2025, eprint       = {arXiv:2510.02212},
+                title  = {{DiFFPO: Training Diffusion LLMs to Reason Fast and Furious via Reinforcement Learning}},
+                author = {Hanyang Zhao and Dawen Liang and Wenpin Tang and David D. Yao and Nathan Kallus},
+                year   = 2025,
+                eprint = {arXiv:2510.02212},
             }"""),
     }
 

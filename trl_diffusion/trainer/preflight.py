@@ -58,14 +58,19 @@ def check_lora_targets(model: PreTrainedModel, peft_config: Any) -> None:
     """
     targets = getattr(peft_config, "target_modules", None)
     names = [name for name, _ in model.named_modules()]
-    if targets is None or targets == "all-linear":
+    if targets == "all-linear":
         return
+    family = get_family(model.config)
+    if targets is None:
+        raise ValueError(
+            f"`peft_config.target_modules` is not set, and PEFT has no default for this model. The linear layers of "
+            f"{family.name}'s blocks are called {', '.join(family.lora_targets)}."
+        )
     if isinstance(targets, str):  # a regular expression over full names
         missing = [] if any(re.fullmatch(targets, name) for name in names) else [targets]
     else:
         missing = [t for t in sorted(targets) if not any(n == t or n.endswith(f".{t}") for n in names)]
     if missing:
-        family = get_family(model.config)
         raise ValueError(
             f"`peft_config.target_modules` names modules that this model does not have: {', '.join(missing)}. The "
             f"linear layers of {family.name}'s blocks are called {', '.join(family.lora_targets)}."

@@ -7,9 +7,8 @@ its variants, metrics, logging, checkpoints. Four of its private methods are ove
 
 - `_generate_single_turn`: the sampler fills canvases instead of `generate`;
 - `_generate_and_score_completions`: the trajectories join the tensors that TRL shuffles, splits and buffers;
-- `_get_per_token_logps_and_entropies`: the estimator scores tokens instead of a causal forward pass. It is called for
-the
-  old and the reference policy while a batch is scored, where it returns one set of log-probabilities per draw,
+- `_get_per_token_logps_and_entropies`: the estimator scores tokens instead of a causal forward pass. It is called
+  for the old and the reference policy while a batch is scored, where it returns one set of log-probabilities per draw,
   `(rows, num_iterations, length)`, which TRL only stores; and for the current policy inside the loss;
 - `_compute_loss`: picks the draw of the running inner iteration and folds per-token weights into the advantages.
 
@@ -62,8 +61,7 @@ def check_trl() -> None:
 
     Raises:
         `ImportError`: If a method is gone or its arguments have changed. A silent mismatch would train a diffusion
-        model
-            on an autoregressive objective.
+            model on an autoregressive objective.
     """
     problems = []
     for name, expected in _CONTRACT.items():
@@ -160,6 +158,18 @@ class GRPOHooks(GRPOTrainer):
     def mode(self) -> str:
         """`"train"` or `"eval"`, as TRL tells them apart."""
         return "train" if self.model.training else "eval"
+
+    @property
+    def moment(self) -> str:
+        """
+        Where training is: the update, and the micro-batch within it; `"eval"` in an evaluation.
+
+        Unlike a count of micro-batches since the start, it is the same after a restart; and unlike the update alone,
+        it tells the rollouts apart that one update may consist of.
+        """
+        if self.mode == "eval":
+            return "eval"
+        return f"{self.state.global_step}.{self._step % self.current_gradient_accumulation_steps}"
 
     def record_metric(self, name: str, values: torch.Tensor, reduction: str = "mean") -> None:
         """
