@@ -119,7 +119,7 @@ def test_quickstart_on_another_model_and_task(tmp_path, monkeypatch, tokenizer, 
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     tokenizer.save_pretrained(tmp_path / "model")
     tokenizer.chat_template = None
-    monkeypatch.setattr(quickstart, "frontier_settings", lambda config: frontier_settings(config)[:1])
+    monkeypatch.setattr(quickstart, "frontier_settings", lambda config, **grid: frontier_settings(config, **grid)[:1])
     arguments = ["--model", tmp_path / "model", "--task", "countdown", "--steps", 1, "--batch_size", 4]
     arguments += ["--num_generations", 2, "--eval_prompts", 2, "--output_dir", tmp_path / "out"]
     quickstart.main([str(a) for a in arguments] + ["--use_peft"] * peft)
@@ -131,5 +131,7 @@ def test_quickstart_on_another_model_and_task(tmp_path, monkeypatch, tokenizer, 
 
 def test_quickstart_arguments():
     assert quickstart.parse_arguments([]).batch_size == 256
+    assert quickstart.parse_arguments([]).eval_prompts == 500
+    assert quickstart.parse_arguments(["--model", "x"]).eval_prompts == 64
     assert quickstart.parse_arguments(["--model", "x"]).batch_size == 8
     assert quickstart.parse_arguments(["--model", "x", "--batch_size", "3"]).batch_size == 3

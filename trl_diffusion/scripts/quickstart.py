@@ -41,11 +41,17 @@ MARGIN = 0.02  # greedy accuracies within two points count as the same
 
 # What differs between the embedded models and a model from the Hub. All can be given on the command line.
 EMBEDDED_DEFAULTS = {
-    "sudoku": {"steps": 60, "learning_rate": 2e-4, "batch_size": 256, "entropy_bound": 0.1},
-    "countdown": {"steps": 150, "learning_rate": 1e-4, "batch_size": 256, "entropy_bound": 0.1},
+    "sudoku": {"steps": 60, "learning_rate": 2e-4, "batch_size": 256, "entropy_bound": 0.1, "eval_prompts": 500},
+    "countdown": {"steps": 150, "learning_rate": 1e-4, "batch_size": 256, "entropy_bound": 0.1, "eval_prompts": 500},
 }
-HUB_DEFAULTS = {"steps": 200, "learning_rate": 3e-6, "batch_size": 8, "entropy_bound": 0.1}
-HUB_CANVAS = {"max_new_tokens": 128, "block_length": 32}
+HUB_DEFAULTS = {"steps": 200, "learning_rate": 3e-6, "batch_size": 8, "entropy_bound": 0.1, "eval_prompts": 64}
+HUB_CANVAS = {"max_new_tokens": 128, "block_length": 32, "max_batch_size": 16}
+# Decoding with a large model takes minutes: fewer points on its frontier.
+HUB_FRONTIER = {
+    "entropy_bounds": (0.03, 0.1, 0.3, 1.0),
+    "confidence_thresholds": (0.95, 0.9, 0.8),
+    "tokens_per_step": (1, 2),
+}
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -57,7 +63,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, help="Completions per update.")
     parser.add_argument("--num_generations", type=int, default=8, help="Completions per prompt.")
     parser.add_argument("--entropy_bound", type=float, help="Bound of the rollouts' unmasking rule.")
-    parser.add_argument("--eval_prompts", type=int, default=500, help="Held-out prompts.")
+    parser.add_argument("--eval_prompts", type=int, help="Held-out prompts. Default: 500, of a hub model 64.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--use_peft", action="store_true", help="Train LoRA adapters instead of the whole model.")
     parser.add_argument("--output_dir", default="quickstart_output")
@@ -97,13 +103,13 @@ class Measurement:
 
 
 def measure(
-    model: Any, tokenizer: Any, dataset: Any, reward: Any, rollout: DiffusionGenerationConfig, when: str
+    model: Any, tokenizer: Any, dataset: Any, reward: Any, rollout: DiffusionGenerationConfig, when: str, **grid: Any
 ) -> Measurement:
     """Evaluate a model under the decoder of the rollouts, one token per step, and everything between."""
     greedy = dataclasses.replace(rollout, temperature=0.0)
     full = dataclasses.replace(greedy, unmasking="low_confidence", max_denoising_steps=rollout.max_new_tokens)
-    sampled_settings = [rollout, *frontier_settings(rollout)]
-    greedy_settings = [greedy, full, *frontier_settings(greedy)]
+    sampled_settings = [rollout, *frontier_settings(rollout, **grid)]
+    greedy_settings = [greedy, full, *frontier_settings(greedy, **grid)]
     results: dict[str, Evaluation] = {}
     for setting in tqdm([*sampled_settings, *greedy_settings], desc=f"Evaluating {when} training", leave=False):
         if repr(setting) not in results:
@@ -139,6 +145,7 @@ def train(args: argparse.Namespace, model: Any, tokenizer: Any, dataset: Any, re
         max_completion_length=rollout.max_new_tokens,
         block_length=rollout.block_length,
         entropy_bound=rollout.entropy_bound,
+        sampler_batch_size=rollout.max_batch_size,
         use_cpu=on_cpu,
         bf16=not on_cpu,
         gradient_checkpointing=bool(args.model),
@@ -270,7 +277,8 @@ def main(argv: list[str] | None = None) -> Summary:
 
     task, reward = TASKS[args.task]
     path, style = (args.model, "instruct") if args.model else (embedded.path(args.task), "compact")
-    dtype = torch.bfloat16 if args.model and torch.cuda.is_available() else torch.float32
+    # Under LoRA the frozen weights may be bfloat16; trained ones must not, since small updates would round away.
+    dtype = torch.bfloat16 if args.use_peft and torch.cuda.is_available() else torch.float32
     tokenizer = AutoTokenizer.from_pretrained(path)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, device_map=device)
@@ -279,11 +287,12 @@ def main(argv: list[str] | None = None) -> Summary:
     held_out = task.make_dataset("test", args.eval_prompts, style=style)
     train_set = task.make_dataset("train", max(500, args.steps * args.batch_size // args.num_generations), style=style)
 
-    before = measure(model, tokenizer, held_out, reward, rollout, "before")
+    grid: dict[str, Any] = HUB_FRONTIER if args.model else {}
+    before = measure(model, tokenizer, held_out, reward, rollout, "before", **grid)
     began = time.perf_counter()
     trainer = train(args, model, tokenizer, train_set, reward, rollout)
     training_seconds = time.perf_counter() - began
-    after = measure(trainer.model, tokenizer, held_out, reward, rollout, "after")
+    after = measure(trainer.model, tokenizer, held_out, reward, rollout, "after", **grid)
 
     output = Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
