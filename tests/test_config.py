@@ -197,6 +197,19 @@ def test_mask_token_that_ends_texts(arguments, tmp_path):
         DiffuGRPOTrainer(**arguments)
 
 
+def test_tokenizer_of_another_model(arguments):
+    arguments["model"] = make_model(vocab_size=12)
+    with pytest.raises(ValueError, match="`processing_class` has 23 tokens and the model only 12 embeddings"):
+        DiffuGRPOTrainer(**arguments)
+
+
+@pytest.mark.parametrize("prompt, message", [("", "A prompt is empty"), ("1" * 60, "68 tokens, more than the 64")])
+def test_prompts_that_cannot_be_decoded(arguments, prompt, message):
+    arguments["train_dataset"] = Dataset.from_dict({"prompt": [prompt]})
+    with pytest.raises(ValueError, match=message):
+        DiffuGRPOTrainer(**arguments).train()
+
+
 @pytest.mark.parametrize("as_path", [True, False])
 @pytest.mark.parametrize("targets", [["attn_out", "ff_proj"], ["q_proj", "attn_out"], r"blocks\..*ff_out"])
 def test_lora_targets_that_match_nothing(arguments, targets, as_path):

@@ -450,6 +450,11 @@ def test_parts_in_eval_mode_stay_in_eval_mode(model):
     assert not any(module.training for module in model.model.layers[0].modules())
 
 
+def test_the_mask_token_cannot_end_a_text(model):
+    with pytest.raises(ValueError, match="`eos_token_ids` contains the mask token"):
+        DiffusionSampler(model, config(eos_token_ids=(0, MASK)))
+
+
 def test_a_model_without_mask_token_is_refused():
     with pytest.raises(ValueError, match="No mask token"):
         DiffusionSampler(make_model(mask_token_id=None), config())

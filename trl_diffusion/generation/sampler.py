@@ -50,6 +50,8 @@ class DiffusionSampler:
         self.model = model
         self.config = config
         self.spec = resolve_spec(cast(PreTrainedModel, model)) if spec is None else spec
+        if self.spec.mask_token_id in config.eos_token_ids:
+            raise ValueError(f"`eos_token_ids` contains the mask token ({self.spec.mask_token_id}).")
 
     @torch.no_grad()
     def sample(

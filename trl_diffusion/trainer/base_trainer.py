@@ -82,6 +82,12 @@ class DiffusionGRPOTrainer(GRPOHooks):
         self.spec = resolve_spec(self.accelerator.unwrap_model(self.model), self.processing_class, args.mask_token_id)
         if self.spec.mask_token_id in self.eos_token_ids:
             raise ValueError(f"`mask_token_id={self.spec.mask_token_id}` is also an end-of-text token.")
+        embeddings = self.accelerator.unwrap_model(self.model).get_input_embeddings().num_embeddings
+        if len(self.processing_class) > embeddings:
+            raise ValueError(
+                f"`processing_class` has {len(self.processing_class)} tokens and the model only {embeddings} "
+                "embeddings: they do not belong together."
+            )
 
     def make_estimator(self, args: Any) -> Estimator:
         """The method's estimator."""
@@ -99,6 +105,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
     # ---------------------------------------------------------------- rollout
 
     def rollout(self, prompt_ids: list[list[int]]) -> tuple[Trajectory, torch.Tensor]:
+        self._check_prompts(prompt_ids)
         device = self.accelerator.device
         tokens = [torch.tensor(ids) for ids in prompt_ids]
         input_ids = pad(tokens, padding_value=self.processing_class.pad_token_id, padding_side="left").to(device)
@@ -113,6 +120,18 @@ class DiffusionGRPOTrainer(GRPOHooks):
             )
         self._record_rollout_metrics(trajectory)
         return trajectory, self._draw_seeds(prompt_ids).to(device)
+
+    def _check_prompts(self, prompt_ids: list[list[int]]) -> None:
+        if not all(prompt_ids):
+            raise ValueError("A prompt is empty after tokenization. Remove it from the dataset.")
+        longest = max(map(len, prompt_ids)) + self.args.max_completion_length
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        if limit is not None and longest > limit:
+            raise ValueError(
+                f"The longest prompt and a canvas of `max_completion_length={self.args.max_completion_length}` make "
+                f"{longest} tokens, more than the {limit} that the model was trained for. Shorten the prompts or the "
+                "canvas."
+            )
 
     def _rollout_seeds(self, prompt_ids: list[list[int]]) -> torch.Tensor:
         """
