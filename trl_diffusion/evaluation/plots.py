@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, ScalarFormatter
+
 from .evaluate import Evaluation, frontier
 
 
@@ -35,13 +38,8 @@ def plot_run(
         title (`str`, *optional*, defaults to `""`):
             Title of the picture.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, ScalarFormatter
-
-    figure, (training, cost) = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
+    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    training, cost = figure.subplots(1, 2)
     logs = [entry for entry in log_history if "reward" in entry]
     steps = [entry["step"] for entry in logs]
     training.plot(steps, [entry["reward"] for entry in logs], color=AFTER)
@@ -80,4 +78,3 @@ def plot_run(
     if title:
         figure.suptitle(title)
     figure.savefig(path, dpi=130)
-    plt.close(figure)

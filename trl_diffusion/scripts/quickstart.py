@@ -263,6 +263,33 @@ def print_table(before: Measurement, after: Measurement, summary: Summary) -> No
     )
 
 
+def write_results(
+    args: argparse.Namespace, summary: Summary, before: Measurement, after: Measurement, log_history: list[dict]
+) -> None:
+    """Everything that was measured, as JSON."""
+    results = {
+        "arguments": vars(args),
+        "summary": dataclasses.asdict(summary),
+        "before": dataclasses.asdict(before),
+        "after": dataclasses.asdict(after),
+        "log_history": log_history,
+    }
+    (Path(args.output_dir) / "results.json").write_text(json.dumps(results, indent=1))
+
+
+def draw(args: argparse.Namespace, before: Measurement, after: Measurement, log_history: list[dict]) -> None:
+    """The picture, if matplotlib is there."""
+    try:
+        from ..evaluation.plots import plot_run
+    except ImportError:
+        print("No picture: matplotlib is not installed (pip install 'trl-diffusion[plots]').")
+        return
+    picture = Path(args.output_dir) / "quickstart.png"
+    curves = [{"sampled": m.sampled, "greedy": m.greedy} for m in (before, after)]
+    plot_run(log_history, curves[0], curves[1], picture, title=f"DiFFPO on {args.task}, seed {args.seed}")
+    print(f"Picture: {picture}")
+
+
 def main(argv: list[str] | None = None) -> Summary:
     started = time.perf_counter()
     args = parse_arguments(argv)
@@ -294,37 +321,13 @@ def main(argv: list[str] | None = None) -> Summary:
     training_seconds = time.perf_counter() - began
     after = measure(trainer.model, tokenizer, held_out, reward, rollout, "after", **grid)
 
-    output = Path(args.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
-    trainer.save_model(str(output / "model"))
+    trainer.save_model(str(Path(args.output_dir) / "model"))
     summary = summarize(before, after)
-    results = {
-        "arguments": vars(args),
-        "summary": dataclasses.asdict(summary),
-        "training_seconds": training_seconds,
-        "before": dataclasses.asdict(before),
-        "after": dataclasses.asdict(after),
-        "log_history": trainer.state.log_history,
-    }
-    (output / "results.json").write_text(json.dumps(results, indent=1))
+    write_results(args, summary, before, after, trainer.state.log_history)
     print_table(before, after, summary)
-    picture = output / "quickstart.png"
-    curves_before, curves_after = ({"sampled": m.sampled, "greedy": m.greedy} for m in (before, after))
-    try:
-        from ..evaluation.plots import plot_run
-
-        plot_run(
-            trainer.state.log_history,
-            curves_before,
-            curves_after,
-            picture,
-            title=f"DiFFPO on {args.task}, seed {args.seed}",
-        )
-        print(f"Picture: {picture}")
-    except ImportError:
-        print("No picture: matplotlib is not installed (pip install 'trl-diffusion[plots]').")
+    draw(args, before, after, trainer.state.log_history)
     print(
-        f"Trained in {training_seconds:.0f} s, {time.perf_counter() - started:.0f} s in all. Model: {output / 'model'}"
+        f"Trained in {training_seconds:.0f} s, {time.perf_counter() - started:.0f} s in all. All in {args.output_dir}/"
     )
     return summary
 
