@@ -163,13 +163,12 @@ class _Rollout:
         predict.scatter_(1, self.prompt_length + window, masked)
         logits = masked_logits(self.model, self.spec, self.canvas[rows], self.attention_mask[rows], predict)
 
-        log_probs = logits.log_softmax(-1)
-        if not bool(log_probs.isfinite().any(-1).all()):
+        statistics = self._statistics(logits.log_softmax(-1), masked, self.order_noise[rows[:, None], window])
+        if not bool(statistics.p_max.isfinite().all()):
             raise FloatingPointError(
                 "The model's logits are NaN or infinite: it has diverged. Lower the learning rate, or go back to an "
                 "earlier checkpoint."
             )
-        statistics = self._statistics(log_probs, masked, self.order_noise[rows[:, None], window])
         selected = self._select(statistics, rows, window)
 
         chosen = selected[masked]  # among the predicted positions, those that are written
@@ -219,8 +218,7 @@ class _Rollout:
         if self.config.temperature == 0:
             return logits.argmax(-1), logits.new_zeros(logits.shape[0])
         log_probs = (logits / self.config.temperature).log_softmax(-1)
-        # In the noise's float64, and a hair below 1: rounding must neither merge rare tokens nor step over the last
-        # one.
+        # In float64 where there is one, and a hair below 1: rounding must not merge rare tokens, nor pass the last.
         cumulative = log_probs.to(noise.dtype).exp().cumsum(-1)
         level = noise.clamp(max=1 - torch.finfo(noise.dtype).eps)[:, None] * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, level, right=True)

@@ -194,7 +194,7 @@ class LLaDAModel(LlamaModel):
         # No `padding_idx`: in LLaDA's checkpoints the padding token is the end-of-text token, whose row must learn.
         self.embed_tokens = nn.Embedding(config.num_embeddings, config.d_model)
         for layer in cast(list[LlamaDecoderLayer], self.layers):
-            # Read when there is no padding and therefore no mask: SDPA and flash attention would go causal.
+            # Without padding there is no mask, and attention kernels may go by this flag.
             layer.self_attn.is_causal = False
             if config.attention_bias:  # Llama has one flag for all four projections, LLaDA means the first three
                 layer.self_attn.o_proj = nn.Linear(config.d_model, config.d_model, bias=False)
