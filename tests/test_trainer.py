@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from trl_diffusion import DiFFPOConfig, DiFFPOTrainer, DiffuGRPOConfig, DiffuGRPOTrainer
 from trl_diffusion.generation import Trajectory
 from trl_diffusion.likelihood import TwoTimesMeanField
+from trl_diffusion.trainer import trl_hooks
 
 from .conftest import make_model
 
@@ -323,6 +324,19 @@ def test_options(build, method, options):
     assert all(torch.isfinite(torch.tensor(losses(trainer))))
 
 
+@pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bf16"])
+def test_rollouts_and_scores_run_in_the_training_precision(build, method, bf16):
+    trainer = build(method, bf16=bf16, max_steps=1, num_iterations=2)
+    seen = set()
+    trainer.model.model.layers[0].self_attn.q_proj.register_forward_hook(
+        lambda module, args, output: seen.add((module.training, torch.is_grad_enabled(), output.dtype))
+    )
+    trainer.train()
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    # in a rollout, for the old policy, in the loss
+    assert seen == {(False, False, dtype), (True, False, dtype), (True, True, dtype)}
+
+
 def test_entropy_bonus_has_a_gradient(build):
     """Without any reward, only the bonus moves the model, and it raises the entropy."""
     trainer = build(
@@ -527,3 +541,9 @@ def test_model_instance_instead_of_a_path(build, tokenizer):
     trainer = build("diffu-grpo", model=make_model(len(tokenizer)))
     trainer.train()
     assert len(losses(trainer)) == 2
+
+
+def test_missing_attributes_of_trl_are_named(build, monkeypatch):
+    monkeypatch.setattr(trl_hooks, "_ATTRIBUTES", ("_dist", "_renamed"))
+    with pytest.raises(ImportError, match=r"trl .* does not fit .*: GRPOTrainer\._renamed is missing\. Install"):
+        build("diffpo")

@@ -54,6 +54,17 @@ _CONTRACT = {
     "_log_completion_extra": ("column", "values"),
 }
 
+# The attributes that are read, and exist once a trainer is built.
+_ATTRIBUTES = (
+    "_dist",
+    "_entropy_bonus_enabled",
+    "_metrics",
+    "_step",
+    "eos_token_ids",
+    "model_wrapped",
+    "num_iterations",
+)
+
 
 def check_trl() -> None:
     """
@@ -72,16 +83,20 @@ def check_trl() -> None:
         elif not set(expected) <= set(parameters):
             problems.append(f"GRPOTrainer.{name} takes {parameters}, expected {expected}")
     if problems:
-        raise ImportError(
-            f"trl {trl.__version__} does not fit trl-diffusion, which is tested with trl >= {TRL_TESTED[0]}, "
-            f"< {TRL_TESTED[1]}: {'; '.join(problems)}. Install a tested version: "
-            f"pip install 'trl>={TRL_TESTED[0]},<{TRL_TESTED[1]}'"
-        )
+        raise ImportError(_misfit(problems))
     if not Version(TRL_TESTED[0]) <= Version(trl.__version__) < Version(TRL_TESTED[1]):
         warnings.warn(
             f"trl {trl.__version__} is untested with trl-diffusion (tested: >= {TRL_TESTED[0]}, < {TRL_TESTED[1]}).",
             stacklevel=2,
         )
+
+
+def _misfit(problems: list[str]) -> str:
+    return (
+        f"trl {trl.__version__} does not fit trl-diffusion, which is tested with trl >= {TRL_TESTED[0]}, "
+        f"< {TRL_TESTED[1]}: {'; '.join(problems)}. Install a tested version: "
+        f"pip install 'trl>={TRL_TESTED[0]},<{TRL_TESTED[1]}'"
+    )
 
 
 check_trl()
@@ -135,6 +150,11 @@ class GRPOHooks(GRPOTrainer):
     # Set for the duration of one call of a method of this class, and never read by another.
     _fresh: tuple[Trajectory, torch.Tensor] | None = None
     _scores: TokenScores | None = None
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if missing := [name for name in _ATTRIBUTES if not hasattr(self, name)]:
+            raise ImportError(_misfit([f"GRPOTrainer.{name} is missing" for name in missing]))
 
     def rollout(self, prompt_ids: list[list[int]]) -> tuple[Trajectory, torch.Tensor]:
         """Sample one completion per prompt. Returns the trajectories and the seeds of the estimator's draws."""

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run by test_distributed.py with torchrun: every process checks what it sees, and fails with its own message."""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from transformers import AutoTokenizer
+
+from trl_diffusion import DiffuGRPOConfig, DiffuGRPOTrainer
+from trl_diffusion.generation import DiffusionSampler
+
+
+def make_trainer(model_path, output_dir, cls=DiffuGRPOTrainer):
+    args = DiffuGRPOConfig(
+        output_dir=output_dir,
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+        per_device_train_batch_size=4,
+        num_generations=4,
+        max_completion_length=8,
+        block_length=4,
+    )
+    trainer = cls(
+        model=model_path,
+        reward_funcs=lambda completions, **kwargs: [0.0] * len(completions),
+        args=args,
+        train_dataset=Dataset.from_dict({"prompt": ["1=", "2="]}),
+    )
+    trainer.model.train()
+    return trainer
+
+
+def metrics_span_the_processes(model_path, output_dir):
+    """Processes hold different numbers of values: 1, 2, 3 and none."""
+    trainer = make_trainer(model_path, output_dir)
+    rank = trainer.accelerator.process_index
+    values = torch.tensor([1.0, 2.0, 3.0]) if rank == 0 else torch.tensor([])
+    for reduction in ("mean", "min", "max"):
+        trainer.record_metric(reduction, values, reduction)
+    trainer.record_metric("other", values + 10 if rank == 0 else torch.tensor([21.0]))
+    assert {name: trainer._metrics["train"][name] for name in ("mean", "min", "max", "other")} == {
+        "mean": [2.0],
+        "min": [1.0],
+        "max": [3.0],
+        "other": [(11 + 12 + 13 + 21) / 4],
+    }
+
+
+def processes_make_equally_many_passes(model_path, output_dir):
+    """One process writes a token per pass and the other whole blocks, in lockstep, as sharded parameters need it."""
+
+    class Sharded(DiffuGRPOTrainer):
+        needs_lockstep = True
+
+    trainer = make_trainer(model_path, output_dir, Sharded)
+    trainer.model.eval()
+    rank = trainer.accelerator.process_index
+    trainer.args.entropy_bound = [0.0, 1e9][rank]
+    passes = []
+    trainer.model.register_forward_hook(lambda *_: passes.append(1))
+    tokenizer = AutoTokenizer.from_pretrained(model_path)
+    trainer.rollout(tokenizer(["1+2=", "3="]).input_ids)
+    nfe = trainer._metrics["eval"]["sampler/nfe_max"][-1]
+    everyone = trainer.accelerator.gather(torch.tensor([len(passes)])).tolist()
+    assert everyone == [nfe, nfe] and nfe > 2, (everyone, nfe)
+
+
+def rollouts_do_not_wait_without_need(model_path, output_dir):
+    trainer = make_trainer(model_path, output_dir)
+    rank = trainer.accelerator.process_index
+    config = trainer.args.generation_config()
+    config.entropy_bound = [0.0, 1e9][rank]
+    passes = []
+    trainer.model.register_forward_hook(lambda *_: passes.append(1))
+    DiffusionSampler(trainer.model, config).sample(torch.tensor([[3, 4]]), seeds=torch.tensor([0]))
+    assert len(passes) == [8, 2][rank]
+
+
+if __name__ == "__main__":
+    check, model_path, output_dir = sys.argv[1:]
+    globals()[check](model_path, output_dir)
+    Path(output_dir, f"{check}-{os.environ['RANK']}").touch()
+    torch.distributed.destroy_process_group()
