@@ -15,7 +15,7 @@ import time
 import torch
 
 from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler
-from trl_diffusion.likelihood import MeanField, TwoTimesMeanField, score_views
+from trl_diffusion.likelihood import MeanField, RolloutBatch, TwoTimesMeanField, score_views
 from trl_diffusion.models import LLaDAConfig, LLaDAModelLM, resolve_spec
 
 
@@ -43,10 +43,11 @@ def main():
         prompts, mask, trajectory = batches[name]
         group = torch.arange(rows) // args.num_generations
         seeds = group if estimator.seed_per_group else torch.arange(rows)
-        views = estimator.views(prompts, mask, trajectory, seeds, spec.mask_token_id)
+        batch = RolloutBatch(prompts, mask, trajectory.unmask_step >= 0, trajectory, seeds[:, None])
+        (part,) = estimator.passes(batch, 0, spec.mask_token_id)
         started = time.perf_counter()
-        scores = score_views(model, spec, views, trajectory.completion_ids, mask)
-        scores.log_probs.sum().backward()
+        scores = score_views(model, spec, part.views, batch)
+        scores.token_log_probs.sum().backward()
         return time.perf_counter() - started, scores.canvases
 
     print(f"{rows} completions in {args.groups} groups, {args.length} + {args.length} tokens, {args.repeats} pairs")

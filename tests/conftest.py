@@ -72,3 +72,14 @@ def model_path(tmp_path_factory, tokenizer):
     make_model(len(tokenizer)).save_pretrained(path)
     tokenizer.save_pretrained(path)
     return str(path)
+
+
+@pytest.fixture
+def build(tmp_path, tokenizer, model_path):
+    """Makes a trainer of a method, by its name, on the tiny checkpoint."""
+    from .trainers import make_trainer  # imports TRL, which takes seconds
+
+    def build(method, **options):
+        return make_trainer(method, options.pop("path", tmp_path), tokenizer, model_path, **options)
+
+    return build

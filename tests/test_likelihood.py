@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler
-from trl_diffusion.likelihood import ExactSteps, MeanField, TwoTimesMeanField, View, score_views
+from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler, Trajectory
+from trl_diffusion.likelihood import ExactSteps, MeanField, RolloutBatch, TwoTimesMeanField, View, score_views
 from trl_diffusion.models import DiffusionSpec
 
 from .conftest import make_model
@@ -40,9 +40,27 @@ def distribution(model, prompt, mask, state, position, temperature=1.0):
     return (logits - torch.logsumexp(logits[allowed], 0)).masked_fill(~allowed, -math.inf)
 
 
+def batch_of(ids, mask, trajectory, seeds):
+    seeds = torch.zeros(len(ids)).long() if seeds is None else seeds
+    return RolloutBatch(ids, mask, trajectory.unmask_step >= 0, trajectory, seeds[:, None])
+
+
+def blank_trajectory(completion_ids):
+    """A completion written in a single step."""
+    rows, zeros = len(completion_ids), torch.zeros(completion_ids.shape)
+    return Trajectory(
+        completion_ids, zeros.long(), zeros, zeros, torch.ones(rows).long(), torch.ones(rows), torch.zeros(rows)
+    )
+
+
+def views_of(estimator, ids, mask, trajectory, seeds):
+    (part,) = estimator.passes(batch_of(ids, mask, trajectory, seeds), 0, MASK)
+    return part.views
+
+
 def score(model, estimator, ids, mask, trajectory, seeds, **options):
-    views = estimator.views(ids, mask, trajectory, seeds, MASK)
-    return score_views(model, SPEC, views, trajectory.completion_ids, mask, **options)
+    views = views_of(estimator, ids, mask, trajectory, seeds)
+    return score_views(model, SPEC, views, batch_of(ids, mask, trajectory, seeds), **options)
 
 
 # ---------------------------------------------------------------- estimators, each against its formula
@@ -52,9 +70,9 @@ def score(model, estimator, ids, mask, trajectory, seeds, **options):
 def test_exact_steps_equal_the_recorded_log_probs(model, temperature):
     ids, mask, trajectory = rollout(model, temperature=temperature)
     scores = score(model, ExactSteps(), ids, mask, trajectory, None, temperature=temperature)
-    torch.testing.assert_close(scores.log_probs.float(), trajectory.log_probs, atol=1e-6, rtol=0)
+    torch.testing.assert_close(scores.token_log_probs.float(), trajectory.log_probs, atol=1e-6, rtol=0)
     if temperature == 1.0:
-        torch.testing.assert_close(scores.entropies.float(), trajectory.entropies, atol=1e-5, rtol=0)
+        torch.testing.assert_close(scores.token_entropies.float(), trajectory.entropies, atol=1e-5, rtol=0)
 
 
 def test_mean_field_by_hand(model):
@@ -64,27 +82,27 @@ def test_mean_field_by_hand(model):
     for row in range(6):
         for i in range(12):
             expected = distribution(model, ids[row], mask[row], blank, i)[trajectory.completion_ids[row, i]]
-            assert scores.log_probs[row, i].item() == pytest.approx(expected.item(), abs=1e-10)
+            assert scores.token_log_probs[row, i].item() == pytest.approx(expected.item(), abs=1e-10)
 
 
 def test_prompt_masking_follows_the_seed_and_not_the_padding(model):
     ids, mask, trajectory = rollout(model)
     estimator, seeds = MeanField(p_mask_prompt=0.5), torch.tensor([3, 3, 4, 4, 4, 5])
-    (view,) = estimator.views(ids, mask, trajectory, seeds, MASK)
+    (view,) = views_of(estimator, ids, mask, trajectory, seeds)
     hidden = (view.prompt_ids == MASK) & (mask == 1)
     assert hidden.any() and not ((view.prompt_ids != ids) & (mask == 0)).any()
     width = int(mask[2:5].sum(-1).min())
     assert torch.equal(hidden[2, -width:], hidden[3, -width:]) and torch.equal(hidden[3, -width:], hidden[4, -width:])
     wider = torch.nn.functional.pad(ids, (5, 0)), torch.nn.functional.pad(mask, (5, 0))
-    (again,) = estimator.views(*wider, trajectory, seeds, MASK)
+    (again,) = views_of(estimator, *wider, trajectory, seeds)
     assert torch.equal(again.prompt_ids[:, 5:], view.prompt_ids)
 
 
 def test_prompt_masking_rate():
     ids = torch.full((200, 50), 7)
     _, _, trajectory = rollout(make_model(), rows=1)
-    (view,) = MeanField(0.15).views(
-        ids, torch.ones_like(ids), trajectory[torch.zeros(200).long()], torch.arange(200), 1
+    (view,) = views_of(
+        MeanField(0.15), ids, torch.ones_like(ids), trajectory[torch.zeros(200).long()], torch.arange(200)
     )
     rate = (view.prompt_ids == MASK).double().mean().item()
     assert abs(rate - 0.15) < 5 * math.sqrt(0.15 * 0.85 / ids.numel())
@@ -103,7 +121,7 @@ def test_two_times_mean_field_by_hand(model):
             s = 0 if t <= int(tau[row]) else int(tau[row])
             state = torch.where(trajectory.unmask_step[row] + 1 <= s, o, MASK)
             expected = distribution(model, ids[row], mask[row], state, i)[o[i]]
-            assert scores.log_probs[row, i].item() == pytest.approx(expected.item(), abs=1e-10)
+            assert scores.token_log_probs[row, i].item() == pytest.approx(expected.item(), abs=1e-10)
 
 
 def with_tau(estimator, tau):
@@ -120,14 +138,14 @@ def with_tau(estimator, tau):
 def test_two_times_mean_field_at_its_ends(model):
     ids, mask, trajectory = rollout(model, entropy_bound=3.0)
     seeds = torch.arange(6)
-    mean_field = score(model, MeanField(0.0), ids, mask, trajectory, seeds).log_probs
-    first = score(model, with_tau(TwoTimesMeanField, 0), ids, mask, trajectory, seeds).log_probs
+    mean_field = score(model, MeanField(0.0), ids, mask, trajectory, seeds).token_log_probs
+    first = score(model, with_tau(TwoTimesMeanField, 0), ids, mask, trajectory, seeds).token_log_probs
     torch.testing.assert_close(first, mean_field, atol=1e-12, rtol=0)
 
-    last = score(model, with_tau(TwoTimesMeanField, trajectory.nfe - 1), ids, mask, trajectory, seeds).log_probs
+    last = score(model, with_tau(TwoTimesMeanField, trajectory.nfe - 1), ids, mask, trajectory, seeds).token_log_probs
     final = trajectory.unmask_step == trajectory.nfe[:, None] - 1
     torch.testing.assert_close(last[~final], mean_field[~final], atol=1e-12, rtol=0)
-    exact = score(model, ExactSteps(), ids, mask, trajectory, None).log_probs
+    exact = score(model, ExactSteps(), ids, mask, trajectory, None).token_log_probs
     torch.testing.assert_close(last[final], exact[final], atol=1e-12, rtol=0)
     assert (last - mean_field).abs().max() > 0.01
 
@@ -135,10 +153,12 @@ def test_two_times_mean_field_at_its_ends(model):
 def test_two_times_mean_field_is_exact_at_the_first_step_and_at_tau(model):
     """Where the importance weight must be exactly one. It pins the index of tau against that of the steps."""
     ids, mask, trajectory = rollout(model)
-    exact = score(model, ExactSteps(), ids, mask, trajectory, None).log_probs
+    exact = score(model, ExactSteps(), ids, mask, trajectory, None).token_log_probs
     differs = 0
     for tau in range(int(trajectory.nfe.min())):
-        surrogate = score(model, with_tau(TwoTimesMeanField, tau), ids, mask, trajectory, torch.arange(6)).log_probs
+        surrogate = score(
+            model, with_tau(TwoTimesMeanField, tau), ids, mask, trajectory, torch.arange(6)
+        ).token_log_probs
         same = (trajectory.unmask_step == 0) | (trajectory.unmask_step == tau)
         torch.testing.assert_close(surrogate[same], exact[same], atol=1e-12, rtol=0)
         differs += int(((surrogate - exact).abs() > 1e-6)[~same].sum())
@@ -157,8 +177,8 @@ def test_unwritten_positions_are_never_scored(model):
     unwritten = trajectory.unmask_step < 0
     assert unwritten.any()
     for estimator in (MeanField(), TwoTimesMeanField(), ExactSteps()):
-        assert (score(model, estimator, ids, mask, trajectory, torch.arange(6)).log_probs[unwritten] == 0).all()
-        for view in estimator.views(ids, mask, trajectory, torch.arange(6), MASK):
+        assert (score(model, estimator, ids, mask, trajectory, torch.arange(6)).token_log_probs[unwritten] == 0).all()
+        for view in views_of(estimator, ids, mask, trajectory, torch.arange(6)):
             assert (view.weights[unwritten] == 0).all()
             assert (view.completion_ids[unwritten] == MASK).all()
 
@@ -168,7 +188,7 @@ def test_unwritten_positions_are_never_scored(model):
 
 def test_padding_does_not_change_scores(model):
     ids, mask, trajectory = rollout(model)
-    together = score(model, TwoTimesMeanField(), ids, mask, trajectory, torch.arange(6)).log_probs
+    together = score(model, TwoTimesMeanField(), ids, mask, trajectory, torch.arange(6)).token_log_probs
     for row in range(6):
         start = int((mask[row] == 0).sum())
         one = slice(row, row + 1)
@@ -176,7 +196,7 @@ def test_padding_does_not_change_scores(model):
             model, TwoTimesMeanField(), ids[one, start:], mask[one, start:], trajectory[one], torch.arange(6)[one]
         )
         # Rotary angles are float32, and the position of the first token differs.
-        torch.testing.assert_close(alone.log_probs[0], together[row], atol=1e-5, rtol=0)
+        torch.testing.assert_close(alone.token_log_probs[0], together[row], atol=1e-5, rtol=0)
 
 
 def test_equal_canvases_are_forwarded_once(model):
@@ -201,7 +221,9 @@ def test_equal_canvases_are_forwarded_once(model):
         score(model, MeanField(), ids[i : i + 1], mask[i : i + 1], trajectory[i : i + 1], group_seeds[i : i + 1])
         for i in range(8)
     ]
-    torch.testing.assert_close(scores.log_probs, torch.cat([s.log_probs for s in one_by_one]), atol=1e-10, rtol=0)
+    torch.testing.assert_close(
+        scores.token_log_probs, torch.cat([s.token_log_probs for s in one_by_one]), atol=1e-10, rtol=0
+    )
 
 
 def test_equal_canvases_with_different_padding_stay_apart(model):
@@ -210,11 +232,12 @@ def test_equal_canvases_with_different_padding_stay_apart(model):
     mask = torch.tensor([[0, 1, 1], [1, 1, 1]])
     completion = torch.tensor([[3, 4]] * 2)
     view = View(ids, torch.full((2, 2), MASK), torch.ones(2, 2))
-    scores = score_views(model, SPEC, [view], completion, mask)
+    batch = batch_of(ids, mask, blank_trajectory(completion), None)
+    scores = score_views(model, SPEC, [view], batch)
     assert scores.canvases == 2
     for row in range(2):
         expected = distribution(model, ids[row], mask[row], torch.full((2,), MASK), 0)[3]
-        assert scores.log_probs[row, 0].item() == pytest.approx(expected.item(), abs=1e-10)
+        assert scores.token_log_probs[row, 0].item() == pytest.approx(expected.item(), abs=1e-10)
 
 
 def test_weights_multiply_and_views_add_up(model):
@@ -224,18 +247,17 @@ def test_weights_multiply_and_views_add_up(model):
         View(ids, trajectory.state_before(0, MASK), weights),
         View(ids, trajectory.state_before(2, MASK), 0.5 * (trajectory.unmask_step >= 2).double()),
     ]
-    total = score_views(model, SPEC, views, trajectory.completion_ids, mask)
+    total = score_views(model, SPEC, views, batch_of(ids, mask, trajectory, None))
     parts = [
         score_views(
             model,
             SPEC,
             [View(view.prompt_ids, view.completion_ids, torch.ones(3, 12))],
-            trajectory.completion_ids,
-            mask,
+            batch_of(ids, mask, trajectory, None),
         )
         for view in views
     ]
-    for name in ("log_probs", "entropies"):
+    for name in ("token_log_probs", "token_entropies"):
         expected = sum(getattr(part, name) * view.weights for part, view in zip(parts, views))
         torch.testing.assert_close(getattr(total, name), expected, atol=1e-10, rtol=0)
 
@@ -243,9 +265,9 @@ def test_weights_multiply_and_views_add_up(model):
 def test_nothing_to_score_still_has_a_gradient(model):
     ids, mask, trajectory = rollout(model, rows=2)
     view = View(ids, trajectory.state_before(0, MASK), torch.zeros(2, 12))
-    scores = score_views(model, SPEC, [view], trajectory.completion_ids, mask)
-    scores.log_probs.sum().backward()
-    assert scores.log_probs.abs().sum() == 0
+    scores = score_views(model, SPEC, [view], batch_of(ids, mask, trajectory, None))
+    scores.token_log_probs.sum().backward()
+    assert scores.token_log_probs.abs().sum() == 0
     assert all(p.grad is not None and p.grad.abs().sum() == 0 for p in model.parameters())
 
 
@@ -257,7 +279,7 @@ def test_gradients_equal_finite_differences_and_the_formulas(model):
 
     def objective():
         scores = score(model, TwoTimesMeanField(), ids, mask, trajectory, seeds, temperature=0.8, entropy_grad=True)
-        return (scores.log_probs * coefficients).sum() + 0.3 * scores.entropies.sum()
+        return (scores.token_log_probs * coefficients).sum() + 0.3 * scores.token_entropies.sum()
 
     model.zero_grad()
     objective().backward()
@@ -291,7 +313,7 @@ def test_gradients_equal_finite_differences_and_the_formulas(model):
 
 def test_entropies_carry_no_gradient_unless_asked(model):
     ids, mask, trajectory = rollout(model, rows=2)
-    assert not score(model, MeanField(), ids, mask, trajectory, torch.arange(2)).entropies.requires_grad
+    assert not score(model, MeanField(), ids, mask, trajectory, torch.arange(2)).token_entropies.requires_grad
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, math.nan])

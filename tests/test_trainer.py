@@ -11,75 +11,18 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, TrainerCallback
 
-from trl_diffusion import DiFFPOConfig, DiFFPOTrainer, DiffuGRPOConfig, DiffuGRPOTrainer
+from trl_diffusion import DiFFPOTrainer, DiffuGRPOTrainer
 from trl_diffusion.generation import Trajectory
 from trl_diffusion.likelihood import TwoTimesMeanField
 from trl_diffusion.trainer import trl_hooks
 
 from .conftest import make_model
+from .trainers import METHODS, PROMPTS, digits, losses, spy
 
 
-METHODS = {"diffu-grpo": (DiffuGRPOConfig, DiffuGRPOTrainer), "diffpo": (DiFFPOConfig, DiFFPOTrainer)}
-PROMPTS = ["1+1=", "12+3=", "7=", "(4-2)*3=", "10/5=", "9=", "3*3*3=", "2+2="]
-
-
-def digits(completions, **kwargs):
-    """Rewards digits, so that random completions differ in reward."""
-    return [sum(c.isdigit() for c in text) / 4 for text in completions]
-
-
-def make_trainer(method, tmp_path, tokenizer, model_path, reward=digits, peft_config=None, cls=None, **options):
-    config, trainer = METHODS[method]
-    eval_dataset = options.pop("eval_dataset", None)
-    model = options.pop("model", model_path)
-    args = config(
-        **{
-            "output_dir": str(tmp_path),
-            "use_cpu": True,
-            "bf16": False,
-            "report_to": "none",
-            "disable_tqdm": True,
-            "gradient_checkpointing": False,
-            "save_strategy": "no",
-            "logging_steps": 1,
-            "max_steps": 2,
-            "learning_rate": 1e-2,
-            "lr_scheduler_type": "constant",
-            "per_device_train_batch_size": 4,
-            "per_device_eval_batch_size": 4,
-            "num_generations": 4,
-            "max_completion_length": 8,
-            "block_length": 4,
-            "entropy_bound": 1.5,
-        }
-        | options
-    )
-    return (cls or trainer)(
-        model=model,
-        reward_funcs=reward,
-        args=args,
-        train_dataset=Dataset.from_dict({"prompt": PROMPTS}),
-        eval_dataset=eval_dataset,
-        processing_class=copy.deepcopy(tokenizer),
-        peft_config=peft_config,
-    )
-
-
-def losses(trainer):
-    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-
-
-@pytest.fixture(params=METHODS)
+@pytest.fixture(params=["diffu_grpo", "diffpo"])
 def method(request):
     return request.param
-
-
-@pytest.fixture
-def build(tmp_path, tokenizer, model_path):
-    def build(method, **options):
-        return make_trainer(method, options.pop("path", tmp_path), tokenizer, model_path, **options)
-
-    return build
 
 
 # ---------------------------------------------------------------- training changes what it should
@@ -130,33 +73,6 @@ def test_gradient_checkpointing_changes_nothing(build, method, tmp_path):
 
 
 # ---------------------------------------------------------------- old, reference and current policy
-
-
-def spy(trainer_class):
-    """A trainer that keeps what enters its loss."""
-
-    class Spy(trainer_class):
-        def __init__(self, *args, **kwargs):
-            self.seen = []
-            super().__init__(*args, **kwargs)
-
-        def token_weights(self, batch, old_log_probs):
-            weights = super().token_weights(batch, old_log_probs)
-            self.seen[-1]["weights"] = weights
-            return weights
-
-        def score(self, model, batch, draw, entropy_grad=False):
-            scores = super().score(model, batch, draw, entropy_grad)
-            if torch.is_grad_enabled():
-                self.seen.append({"draw": draw, "batch": batch, "log_probs": scores.log_probs.detach()})
-            return scores
-
-        def _compute_loss(self, model, inputs):
-            loss = super()._compute_loss(model, inputs)
-            self.seen[-1].update(inputs=inputs, loss=loss.item())
-            return loss
-
-    return Spy
 
 
 def test_ratio_is_one_and_kl_zero_on_the_first_inner_step(build, method):
@@ -215,10 +131,8 @@ def by_hand(trainer, call):
     for row in range(len(rollout)):
         prompt = inputs["prompt_ids"][row][inputs["prompt_mask"][row] == 1]
         if isinstance(trainer, DiffuGRPOTrainer):
-            views = trainer.estimator.views(
-                inputs["prompt_ids"], inputs["prompt_mask"], rollout, inputs["draw_seeds"][:, draw], mask_id
-            )
-            prompt = views[0].prompt_ids[row][inputs["prompt_mask"][row] == 1]
+            (part,) = trainer.estimator.passes(trainer._batch(inputs, inputs["draw_seeds"]), draw, mask_id)
+            prompt = part.views[0].prompt_ids[row][inputs["prompt_mask"][row] == 1]
         terms = []
         for i in range(int(inputs["completion_mask"][row].sum())):
             step, o = rollout.unmask_step[row], rollout.completion_ids[row]
@@ -340,7 +254,7 @@ def test_rollouts_and_scores_run_in_the_training_precision(build, method, bf16):
 def test_entropy_bonus_has_a_gradient(build):
     """Without any reward, only the bonus moves the model, and it raises the entropy."""
     trainer = build(
-        "diffu-grpo", reward=lambda completions, **_: [0.0] * len(completions), entropy_coef=1.0, max_steps=20
+        "diffu_grpo", reward=lambda completions, **_: [0.0] * len(completions), entropy_coef=1.0, max_steps=20
     )
     trainer.train()
     entropies = [entry["entropy"] for entry in trainer.state.log_history if "entropy" in entry]
@@ -501,7 +415,7 @@ def test_rollouts_of_one_prompt_differ_between_and_within_updates(build, method)
 
 def test_a_group_is_forwarded_as_one_canvas(build):
     """The trainer gives a group one seed, and diffu-GRPO then costs one row per prompt."""
-    trainer = build("diffu-grpo", per_device_train_batch_size=8, max_steps=1)
+    trainer = build("diffu_grpo", per_device_train_batch_size=8, max_steps=1)
     rows = []
     trainer.model.register_forward_pre_hook(
         lambda module, args, kwargs: rows.append(kwargs["input_ids"].shape[0]) if module.training else None,
@@ -538,7 +452,7 @@ def test_saved_model_decodes_like_the_trained_one(build, tmp_path, tokenizer):
 
 
 def test_model_instance_instead_of_a_path(build, tokenizer):
-    trainer = build("diffu-grpo", model=make_model(len(tokenizer)))
+    trainer = build("diffu_grpo", model=make_model(len(tokenizer)))
     trainer.train()
     assert len(losses(trainer)) == 2
 

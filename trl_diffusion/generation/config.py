@@ -47,6 +47,11 @@ class DiffusionGenerationConfig:
         temperature (`float`, *optional*, defaults to `1.0`):
             Temperature that tokens are sampled at; `0` takes the most likely token. Positions are chosen from the
             untempered distribution, so that a threshold means the same at every temperature.
+        top_k (`int`, *optional*):
+            Tokens are drawn from this many most likely ones. Defaults to all.
+        top_p (`float`, *optional*, defaults to `1.0`):
+            Of these, from the fewest whose probabilities add up to `top_p`. Needs `top_k`, which bounds the record of
+            what could have been drawn.
 
         > Parameters that control the computation
 
@@ -63,6 +68,8 @@ class DiffusionGenerationConfig:
     confidence_threshold: float = field(default=0.9, metadata={"help": "Threshold of the confidence rule."})
     max_denoising_steps: int | None = field(default=None, metadata={"help": "Steps of the scheduled rules."})
     temperature: float = field(default=1.0, metadata={"help": "Sampling temperature; 0 is greedy."})
+    top_k: int | None = field(default=None, metadata={"help": "Draw from this many most likely tokens."})
+    top_p: float = field(default=1.0, metadata={"help": "Draw from the most likely tokens up to this probability."})
     max_batch_size: int | None = field(default=None, metadata={"help": "Rows in one forward pass."})
 
     def __post_init__(self) -> None:
@@ -89,6 +96,12 @@ class DiffusionGenerationConfig:
         for name in ("entropy_bound", "confidence_threshold", "temperature"):
             if not getattr(self, name) >= 0:  # also refuses NaN
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"`top_k` must be at least 1, got {self.top_k}.")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"`top_p` must lie in (0, 1], got {self.top_p}.")
+        if self.top_p < 1 and self.top_k is None:
+            raise ValueError(f"`top_p={self.top_p}` needs `top_k`, which bounds the record of what could be drawn.")
         if self.max_batch_size is not None and self.max_batch_size < 1:
             raise ValueError(f"`max_batch_size` must be at least 1, got {self.max_batch_size}.")
         if self.max_denoising_steps is not None:
@@ -129,6 +142,8 @@ class DiffusionGenerationConfig:
             settings["steps"] = self.max_denoising_steps or self.max_new_tokens
         else:
             settings["threshold"] = self.threshold
+        if self.top_k is not None:
+            settings |= {"top_k": self.top_k, "top_p": self.top_p}
         return settings | {
             "temperature": self.temperature,
             "max_new_tokens": self.max_new_tokens,

@@ -145,6 +145,7 @@ class _Rollout:
             nfe=torch.zeros(rows, dtype=torch.long, device=device),
             threshold=threshold.to(device, torch.float32),
             slack=torch.zeros(rows, device=device),
+            support=self._no_support(rows, length, device),
         )
         self._pending = torch.arange(rows, device=device)
 
@@ -173,7 +174,9 @@ class _Rollout:
 
         chosen = selected[masked]  # among the predicted positions, those that are written
         r, c = rows[:, None].expand_as(window)[selected], window[selected]
-        tokens, token_log_probs = self._draw(logits[chosen], self.token_noise[r, c])
+        tokens, token_log_probs, support = self._draw(logits[chosen], self.token_noise[r, c])
+        if record.support is not None and support is not None:
+            record.support[r, c] = support
         record.completion_ids[r, c] = tokens
         record.log_probs[r, c] = token_log_probs.float()
         record.entropies[r, c] = statistics.entropy[selected].float()
@@ -213,16 +216,40 @@ class _Rollout:
         remaining = statistics.masked.sum(-1)
         return rule(statistics, (remaining + steps_left - 1) // steps_left)
 
-    def _draw(self, logits: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens by inversion of the tempered distribution function, and their log-probabilities under it."""
+    def _no_support(self, rows: int, length: int, device: torch.device) -> torch.Tensor | None:
+        """Room for the tokens that could have been drawn, if the distribution is truncated."""
+        if self.config.top_k is None or self.config.temperature == 0:
+            return None
+        return torch.full((rows, length, self.config.top_k), -1, dtype=torch.int32, device=device)
+
+    def _draw(
+        self, logits: torch.Tensor, noise: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """
+        Tokens by inversion of the tempered, truncated distribution function; their log-probabilities under it; and the
+        tokens it was truncated to.
+        """
         if self.config.temperature == 0:
-            return logits.argmax(-1), logits.new_zeros(logits.shape[0])
-        log_probs = (logits / self.config.temperature).log_softmax(-1)
+            return logits.argmax(-1), logits.new_zeros(logits.shape[0]), None
+        logits, support = self._truncate(logits / self.config.temperature)
+        log_probs = logits.log_softmax(-1)
         # In float64 where there is one, and a hair below 1: rounding must not merge rare tokens, nor pass the last.
         cumulative = log_probs.to(noise.dtype).exp().cumsum(-1)
         level = noise.clamp(max=1 - torch.finfo(noise.dtype).eps)[:, None] * cumulative[:, -1:]
-        tokens = torch.searchsorted(cumulative, level, right=True)
-        return tokens[:, 0], log_probs.gather(-1, tokens)[:, 0]
+        drawn = torch.searchsorted(cumulative, level, right=True)
+        tokens = drawn if support is None else support.gather(-1, drawn).long()
+        return tokens[:, 0], log_probs.gather(-1, drawn)[:, 0], support
+
+    def _truncate(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The logits of the tokens that may be drawn, and their ids, `-1` where fewer than `top_k` are left."""
+        if self.config.top_k is None:
+            return logits, None
+        kept, ids = logits.topk(min(self.config.top_k, logits.shape[-1] - 1), dim=-1)  # never the mask token
+        probabilities = kept.softmax(-1)
+        beyond = probabilities.cumsum(-1) - probabilities >= self.config.top_p  # the first one always stays
+        support = ids.new_full((len(ids), self.config.top_k), -1, dtype=torch.int32)
+        support[:, : ids.shape[1]] = ids.int().masked_fill(beyond, -1)
+        return kept.masked_fill(beyond, torch.finfo(kept.dtype).min), support
 
     def _finished(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows whose text is decided: all is written, or all up to the first end-of-text token."""

@@ -32,6 +32,9 @@ class Trajectory:
         slack (`torch.Tensor` of shape `(rows,)`, float32):
             Sum over steps of `sum(H) - max(H)` over the tokens written: in nats, as far as the model's marginals are
             consistent, a bound on what parallel writing lost against one token at a time.
+        support (`torch.Tensor` of shape `(rows, length, top_k)`, int32, *optional*):
+            Tokens that the distribution was truncated to when the token was drawn, padded with `-1`; `None` if it was
+            not truncated.
     """
 
     completion_ids: torch.Tensor
@@ -41,6 +44,7 @@ class Trajectory:
     nfe: torch.Tensor
     threshold: torch.Tensor
     slack: torch.Tensor
+    support: torch.Tensor | None = None
 
     def state_before(self, step: torch.Tensor | int, mask_token_id: int) -> torch.Tensor:
         """
@@ -81,16 +85,16 @@ class Trajectory:
 
     def to_dict(self, prefix: str = "rollout_") -> dict[str, torch.Tensor]:
         """The tensors under prefixed names, to travel in a batch beside others."""
-        return {prefix + f.name: getattr(self, f.name) for f in fields(self)}
+        return {prefix + f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
 
     @classmethod
     def from_dict(cls, batch: dict[str, torch.Tensor], prefix: str = "rollout_") -> Trajectory:
         """The inverse of [`~Trajectory.to_dict`]; other entries of `batch` are left alone."""
-        return cls(**{f.name: batch[prefix + f.name] for f in fields(cls)})
+        return cls(**{f.name: batch[prefix + f.name] for f in fields(cls) if prefix + f.name in batch})
 
     def __getitem__(self, rows: slice | torch.Tensor) -> Trajectory:
         """The trajectories of some rows."""
-        return Trajectory(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        return Trajectory.from_dict({name: value[rows] for name, value in self.to_dict().items()})
 
     def __len__(self) -> int:
         return self.completion_ids.shape[0]

@@ -1,7 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-from .estimators import Estimator, ExactSteps, MeanField, TwoTimesMeanField
+from .estimators import Estimator
+from .remasking_estimators import BlockMasking, CoupledMasking, QuadratureMasking, RandomMasking, SpreadMasking
 from .scoring import Scores, score_views
-from .views import View
+from .trajectory_estimators import ExactSteps, MeanField, MergedSteps, SampledSteps, TwoTimesMeanField
+from .views import Pass, RolloutBatch, View
 
 
-__all__ = ["Estimator", "ExactSteps", "MeanField", "Scores", "TwoTimesMeanField", "View", "score_views"]
+__all__ = [
+    "BlockMasking",
+    "CoupledMasking",
+    "Estimator",
+    "ExactSteps",
+    "MeanField",
+    "MergedSteps",
+    "Pass",
+    "QuadratureMasking",
+    "RandomMasking",
+    "RolloutBatch",
+    "SampledSteps",
+    "Scores",
+    "SpreadMasking",
+    "TwoTimesMeanField",
+    "View",
+    "score_views",
+]

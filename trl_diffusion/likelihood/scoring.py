@@ -1,41 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Log-probabilities of a trajectory's tokens on views. Every likelihood in the library comes out of here."""
+"""Log-probabilities of rollouts' tokens on views. Every likelihood in the library comes out of here."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 
 from ..models.spec import DiffusionSpec, entropy_of, masked_logits
-from .views import View
+from .views import RolloutBatch, View
 
 
-class Scores(NamedTuple):
+@dataclass
+class Scores:
     """
-    Scores of completion tokens; `0` where no view scores them.
+    Scores of completion tokens on views; `0` where a view does not score them.
 
     Args:
-        log_probs (`torch.Tensor` of shape `(rows, length)`):
-            Weighted log-probabilities.
-        entropies (`torch.Tensor` of shape `(rows, length)`):
-            Weighted entropies of the same distributions, in nats.
+        log_probs (`torch.Tensor` of shape `(rows, views, length)`):
+            Log-probabilities on each view.
+        entropies (`torch.Tensor` of shape `(rows, views, length)`):
+            Entropies of the same distributions, in nats.
+        weights (`torch.Tensor` of shape `(rows, views, length)`):
+            The views' weights.
         canvases (`int`):
             Rows that went through the model: distinct canvases with something to score.
     """
 
     log_probs: torch.Tensor
     entropies: torch.Tensor
+    weights: torch.Tensor
     canvases: int
+
+    @property
+    def token_log_probs(self) -> torch.Tensor:
+        """The estimate of each token's log-probability, summed over views, `(rows, length)`."""
+        return (self.weights * self.log_probs).sum(1)
+
+    @property
+    def token_entropies(self) -> torch.Tensor:
+        """The same for the entropies, `(rows, length)`."""
+        return (self.weights * self.entropies).sum(1)
 
 
 def score_views(
     model: torch.nn.Module,
     spec: DiffusionSpec,
     views: list[View],
-    targets: torch.Tensor,
-    prompt_mask: torch.Tensor,
+    batch: RolloutBatch,
     *,
     temperature: float = 1.0,
     entropy_grad: bool = False,
@@ -54,10 +67,9 @@ def score_views(
             How to read it.
         views (`list[View]`):
             The views, each over the same rows.
-        targets (`torch.Tensor` of shape `(rows, length)`, int64):
-            The completion tokens to score.
-        prompt_mask (`torch.Tensor` of shape `(rows, prompt_length)`):
-            `0` on padding. The completion canvas is always attended to in full, as in the rollout.
+        batch ([`~trl_diffusion.likelihood.RolloutBatch`]):
+            The rollouts whose tokens are scored. The completion canvas is always attended to in full, as in the
+            rollout. Where the rollout drew from a truncated distribution, that one is scored.
         temperature (`float`, *optional*, defaults to `1.0`):
             Temperature of the scored distribution.
         entropy_grad (`bool`, *optional*, defaults to `False`):
@@ -66,6 +78,7 @@ def score_views(
     Returns:
         [`Scores`]
     """
+    targets, prompt_mask = batch.trajectory.completion_ids, batch.prompt_mask
     rows, length = targets.shape
     prompt_length = prompt_mask.shape[1]
     canvases = torch.cat([torch.cat([view.prompt_ids, view.completion_ids], dim=1) for view in views])
@@ -90,15 +103,32 @@ def score_views(
 
     # Rows of `logits` are the True entries of `predict`, in order: counting them gives each token its row.
     logits_row = (predict.flatten().cumsum(0) - 1).view_as(predict)[canvas_row, prompt_length + column]
-    log_probs = logits.log_softmax(-1)
-    with nullcontext() if entropy_grad else torch.no_grad():
-        entropies = entropy_of(log_probs)[logits_row]
-    token_log_probs = log_probs[logits_row, targets[view_row % rows, column]]
+    row = view_row % rows
+    with_grad = nullcontext() if entropy_grad else torch.no_grad()
+    if batch.trajectory.support is None:
+        log_probs = logits.log_softmax(-1)
+        token_log_probs = log_probs[logits_row, targets[row, column]]
+        with with_grad:
+            entropies = entropy_of(log_probs)[logits_row]
+    else:
+        support = batch.trajectory.support[row, column].long()  # (tokens, k), padded with -1
+        kept = logits[logits_row[:, None], support.clamp(min=0)].masked_fill(
+            support < 0, torch.finfo(logits.dtype).min
+        )
+        log_probs = kept.log_softmax(-1)
+        token_log_probs = logits[logits_row, targets[row, column]] - kept.logsumexp(-1)
+        with with_grad:
+            entropies = entropy_of(log_probs)
 
-    flat = (view_row % rows) * length + column
-    weight = weights[view_row, column].to(log_probs.dtype)
+    flat = view_row * length + column
 
     def spread(values: torch.Tensor) -> torch.Tensor:
-        return values.new_zeros(rows * length).index_add(0, flat, values * weight).view(rows, length)
+        spread = values.new_zeros(len(views) * rows * length).index_add(0, flat, values)
+        return spread.view(len(views), rows, length).transpose(0, 1)
 
-    return Scores(spread(token_log_probs), spread(entropies), canvases=distinct.shape[0])
+    return Scores(
+        spread(token_log_probs),
+        spread(entropies),
+        weights.to(token_log_probs.dtype).view(len(views), rows, length).transpose(0, 1),
+        canvases=distinct.shape[0],
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from transformers.utils import is_torch_bf16_gpu_available
 from trl import GRPOConfig
@@ -20,8 +21,6 @@ _REFUSED = {
     "cache_implementation": "a canvas with full attention has no exact key-value cache.",
     "generation_kwargs": "set the sampler's own options (`unmasking`, `entropy_bound`, `block_length`, …).",
     "repetition_penalty": "tokens are not written from left to right; there is no past to penalise.",
-    "top_p": "the scored policy would not be the sampled one; use `temperature`.",
-    "top_k": "the scored policy would not be the sampled one; use `temperature`.",
     "min_p": "the scored policy would not be the sampled one; use `temperature`.",
     "top_entropy_quantile": "entropies belong to the estimator's views, not to the states tokens were written in.",
     "router_aux_loss_coef": "mixture-of-experts balancing losses are not supported.",
@@ -29,6 +28,29 @@ _REFUSED = {
     "use_liger_kernel": "it replaces a causal forward pass.",
     "neftune_noise_alpha": "noise on the embeddings would make the scored policy differ from the sampled one.",
 }
+
+# Truncated sampling is exact only where tokens are scored in the states that they were drawn in.
+_REFUSED_UNLESS_EXACT = dict.fromkeys(
+    ("top_k", "top_p"), "the scored policy would not be the sampled one; use `temperature`."
+)
+
+# Options of TRL's losses.
+_REFUSED_WITH_OWN_LOSS = dict.fromkeys(
+    (
+        "loss_type",
+        "importance_sampling_level",
+        "epsilon",
+        "epsilon_high",
+        "delta",
+        "entropy_coef",
+        "use_adaptive_entropy",
+        "off_policy_mask_threshold",
+        "use_bias_correction_kl",
+        *("sapo_temperature_neg", "sapo_temperature_pos"),
+        *("vespo_k_pos", "vespo_lambda_pos", "vespo_k_neg", "vespo_lambda_neg"),
+    ),
+    "it is part of TRL's losses, and this method has its own.",
+)
 
 
 @dataclass
@@ -95,11 +117,20 @@ class DiffusionGRPOConfig(GRPOConfig):
         metadata={"help": "The mask token, if neither the model's configuration nor the tokenizer names it."},
     )
 
+    # What a method's own configuration says about itself.
+    _exact: ClassVar[bool] = False  # whether tokens are scored in the very states they were drawn in
+    _own_loss: ClassVar[bool] = False  # whether the loss is none of TRL's
+    _used: ClassVar[frozenset[str]] = frozenset()  # options of TRL's losses that the own loss has, too
+
     def __post_init__(self):
+        refused = _REFUSED | ({} if self._exact else _REFUSED_UNLESS_EXACT)
+        refused |= _REFUSED_WITH_OWN_LOSS if self._own_loss else {}
         defaults = {f.name: f.default for f in dataclasses.fields(GRPOConfig)}
-        for name, instead in _REFUSED.items():
+        for name in refused.keys() - self._used:
             if getattr(self, name) != defaults[name]:
-                raise ValueError(f"`{name}={getattr(self, name)!r}` is not supported by diffusion trainers: {instead}")
+                raise ValueError(
+                    f"`{name}={getattr(self, name)!r}` is not supported by {type(self).__name__}: {refused[name]}"
+                )
         if self.pad_to_multiple_of is not None:
             raise ValueError("`pad_to_multiple_of` is not supported: the canvas has a fixed length. Leave it unset.")
         if self.max_completion_length is None:
@@ -114,6 +145,19 @@ class DiffusionGRPOConfig(GRPOConfig):
         self.generation_config()  # validates the sampler's options before anything is loaded
         super().__post_init__()
 
+    def _require(self, condition: bool, name: str, requirement: str) -> None:
+        """
+        Raises:
+            `ValueError`: Unless the condition holds, naming the option.
+        """
+        if not condition:
+            raise ValueError(f"`{name}={getattr(self, name)!r}`: {requirement}")
+
+    @property
+    def max_nfe(self) -> int:
+        """Most denoising steps that a rollout can take."""
+        return self.max_denoising_steps or self.max_completion_length
+
     def generation_config(self, eos_token_ids: tuple[int, ...] = ()) -> DiffusionGenerationConfig:
         """The sampler's settings in rollouts."""
         return DiffusionGenerationConfig(
@@ -126,5 +170,7 @@ class DiffusionGRPOConfig(GRPOConfig):
             confidence_threshold=self.confidence_threshold,
             max_denoising_steps=self.max_denoising_steps,
             temperature=self.temperature,
+            top_k=self.top_k or None,
+            top_p=self.top_p,
             max_batch_size=self.sampler_batch_size,
         )

@@ -11,21 +11,23 @@ from trl.trainer.utils import get_config_model_id, pad
 
 from ..generation import DiffusionSampler, Trajectory
 from ..generation.noise import derive_seed
-from ..likelihood import Estimator, score_views
+from ..likelihood import Estimator, RolloutBatch, Scores, View, score_views
 from ..models import resolve_spec
+from ..objectives import Objective
 from .base_config import DiffusionGRPOConfig
 from .preflight import check_dataset, check_model, check_processing_class
-from .trl_hooks import GRPOHooks, RolloutBatch, TokenScores
+from .trl_hooks import GRPOHooks, Rollout
 
 
 class DiffusionGRPOTrainer(GRPOHooks):
     """
-    Base of the diffusion trainers. A method is an estimator, and possibly weights for its tokens.
+    Base of the diffusion trainers. A method is an estimator and an objective.
 
     The arguments are [`~trl.GRPOTrainer`]'s, less `tools`, `rollout_func` and `environment_factory`. Reward functions
     receive, beside the dataset's columns, `nfe` (forward passes spent on each completion) and `threshold`.
 
-    A subclass sets `_config_class` and implements `make_estimator`, and may override `token_weights`.
+    A subclass sets `_config_class` and implements `make_estimator`. It may override `make_objective`, if its loss is
+    none of TRL's, and `token_weights`.
     """
 
     args: DiffusionGRPOConfig
@@ -65,6 +67,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
                 check_dataset(dataset, name)
         check_model(model, args, peft_config)
         self.estimator = self.make_estimator(args)
+        self.objective = self.make_objective(args)
 
         super().__init__(
             model=model,
@@ -93,6 +96,10 @@ class DiffusionGRPOTrainer(GRPOHooks):
         """The method's estimator."""
         raise NotImplementedError
 
+    def make_objective(self, args: Any) -> Objective | None:
+        """The method's objective; `None` for the one of TRL's losses that `args.loss_type` names."""
+        return None
+
     def token_weights(self, batch: RolloutBatch, old_log_probs: torch.Tensor) -> torch.Tensor | None:
         return None
 
@@ -104,7 +111,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
 
     # ---------------------------------------------------------------- rollout
 
-    def rollout(self, prompt_ids: list[list[int]]) -> tuple[Trajectory, torch.Tensor]:
+    def rollout(self, prompt_ids: list[list[int]]) -> Rollout:
         self._check_prompts(prompt_ids)
         device = self.accelerator.device
         tokens = [torch.tensor(ids) for ids in prompt_ids]
@@ -119,7 +126,12 @@ class DiffusionGRPOTrainer(GRPOHooks):
                 anyone_busy=self._anyone_busy if self.needs_lockstep else bool,
             )
         self._record_rollout_metrics(trajectory)
-        return trajectory, self._draw_seeds(prompt_ids).to(device)
+        draws = self.num_iterations if self.mode == "train" else 1
+        return Rollout(
+            trajectory,
+            draw_seeds=self._draw_seeds("draw", draws, prompt_ids).to(device),
+            sequence_seeds=self._draw_seeds("sequence", 1, prompt_ids).to(device),
+        )
 
     def _check_prompts(self, prompt_ids: list[list[int]]) -> None:
         if not all(prompt_ids):
@@ -146,14 +158,13 @@ class DiffusionGRPOTrainer(GRPOHooks):
             ]
         )
 
-    def _draw_seeds(self, prompt_ids: list[list[int]]) -> torch.Tensor:
-        """Seeds of the estimator, one per row and inner iteration; the same over a group if the estimator asks so."""
-        draws = self.num_iterations if self.mode == "train" else 1
+    def _draw_seeds(self, purpose: str, draws: int, prompt_ids: list[list[int]]) -> torch.Tensor:
+        """Seeds of an estimator, one per row and draw; the same over a group if the estimator asks so."""
         first_row = self.accelerator.process_index * len(prompt_ids)
         owner = [0 if self.estimator.seed_per_group else first_row + row for row in range(len(prompt_ids))]
         return torch.tensor(
             [
-                [derive_seed(self.args.seed, "draw", self.moment, draw, row, *ids) for draw in range(draws)]
+                [derive_seed(self.args.seed, purpose, self.moment, draw, row, *ids) for draw in range(draws)]
                 for row, ids in zip(owner, prompt_ids, strict=True)
             ]
         )
@@ -178,24 +189,10 @@ class DiffusionGRPOTrainer(GRPOHooks):
 
     # ---------------------------------------------------------------- likelihood
 
-    def score(self, model: torch.nn.Module, batch: RolloutBatch, draw: int, entropy_grad: bool = False) -> TokenScores:
-        trajectory = batch.trajectory
-        text_length = batch.scored.shape[1]
-        counted = torch.zeros_like(trajectory.unmask_step, dtype=torch.bool)
-        counted[:, :text_length] = batch.scored != 0
-        views = self.estimator.views(
-            batch.prompt_ids, batch.prompt_mask, trajectory, batch.seeds[:, draw], self.spec.mask_token_id
-        )
-        for view in views:
-            view.weights = view.weights * counted
+    def score(
+        self, model: torch.nn.Module, batch: RolloutBatch, views: list[View], entropy_grad: bool = False
+    ) -> Scores:
         with self.accelerator.autocast():
-            scores = score_views(
-                model,
-                self.spec,
-                views,
-                trajectory.completion_ids,
-                batch.prompt_mask,
-                temperature=self.args.temperature,
-                entropy_grad=entropy_grad,
+            return score_views(
+                model, self.spec, views, batch, temperature=self.args.temperature, entropy_grad=entropy_grad
             )
-        return TokenScores(scores.log_probs[:, :text_length], scores.entropies[:, :text_length])

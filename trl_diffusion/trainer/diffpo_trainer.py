@@ -24,10 +24,9 @@ import textwrap
 
 import torch
 
-from ..likelihood import Estimator, TwoTimesMeanField
+from ..likelihood import Estimator, RolloutBatch, TwoTimesMeanField
 from .base_trainer import DiffusionGRPOTrainer
 from .diffpo_config import DiFFPOConfig
-from .trl_hooks import RolloutBatch
 
 
 class DiFFPOTrainer(DiffusionGRPOTrainer):
@@ -75,8 +74,8 @@ class DiFFPOTrainer(DiffusionGRPOTrainer):
     def token_weights(self, batch: RolloutBatch, old_log_probs: torch.Tensor) -> torch.Tensor | None:
         if not self.args.importance_sampling_correction:
             return None
-        counted = batch.scored != 0
-        behaviour = batch.trajectory.log_probs[:, : old_log_probs.shape[1]]
+        width = old_log_probs.shape[1]
+        counted, behaviour = batch.scored[:, :width], batch.trajectory.log_probs[:, :width]
         ratio = (old_log_probs - behaviour).exp()
         weights = ratio.clamp(max=self.args.importance_sampling_clip_max) * counted
         truncated = (ratio > self.args.importance_sampling_clip_max)[counted]

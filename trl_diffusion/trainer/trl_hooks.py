@@ -10,7 +10,8 @@ its variants, metrics, logging, checkpoints. Four of its private methods are ove
 - `_get_per_token_logps_and_entropies`: the estimator scores tokens instead of a causal forward pass. It is called
   for the old and the reference policy while a batch is scored, where it returns one set of log-probabilities per draw,
   `(rows, num_iterations, length)`, which TRL only stores; and for the current policy inside the loss;
-- `_compute_loss`: picks the draw of the running inner iteration and folds per-token weights into the advantages.
+- `_compute_loss`: picks the draw of the running inner iteration, goes through its passes, and hands their scores to
+  TRL's loss or to the method's own objective.
 
 Nothing about a batch is kept on the trainer beyond the call that handles it, so that an evaluation in the middle of a
 buffered batch cannot disturb it. A TRL upgrade is checked against [`check_trl`] and changes this file alone.
@@ -27,12 +28,18 @@ from typing import cast
 
 import torch
 import trl
+from accelerate.utils import DistributedType
 from packaging.version import Version
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
+from trl.trainer.utils import use_adapter
 
 from ..generation import Trajectory
+from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View
+from ..models import DiffusionSpec
+from ..objectives import LossInputs, Objective
 
 
 TRL_TESTED = ("1.16", "1.17")  # from, up to but without
@@ -103,69 +110,55 @@ check_trl()
 
 
 @dataclass
-class RolloutBatch:
+class Rollout:
     """
-    The rows that a call works on.
+    What the sampler made of a batch of prompts, in the order of its rows.
 
     Args:
-        prompt_ids (`torch.Tensor` of shape `(rows, prompt_length)`, int64):
-            Prompts, padded on the left.
-        prompt_mask (`torch.Tensor` of shape `(rows, prompt_length)`):
-            `0` on padding.
-        scored (`torch.Tensor` of shape `(rows, text_length)`):
-            `1` on the tokens that the loss counts: the text up to its end. TRL cuts the completions of a batch to the
-            longest text, so `text_length` may be shorter than the canvas.
-        trajectory ([`~trl_diffusion.generation.Trajectory`]):
-            How the canvases were written, full width.
-        seeds (`torch.Tensor` of shape `(rows, draws)`, int64):
+        trajectory ([`~trl_diffusion.Trajectory`]):
+            How the canvases were written.
+        draw_seeds (`torch.Tensor` of shape `(rows, draws)`, int64):
             Randomness of the estimator, one column per inner iteration.
+        sequence_seeds (`torch.Tensor` of shape `(rows, 1)`, int64):
+            Randomness of the objective's sequence estimator.
     """
 
-    prompt_ids: torch.Tensor
-    prompt_mask: torch.Tensor
-    scored: torch.Tensor
     trajectory: Trajectory
-    seeds: torch.Tensor
-
-    def __getitem__(self, rows: slice) -> RolloutBatch:
-        return RolloutBatch(
-            self.prompt_ids[rows], self.prompt_mask[rows], self.scored[rows], self.trajectory[rows], self.seeds[rows]
-        )
-
-
-@dataclass
-class TokenScores:
-    """Log-probabilities and entropies of the text's tokens, `(rows, text_length)` each."""
-
-    log_probs: torch.Tensor
-    entropies: torch.Tensor
+    draw_seeds: torch.Tensor
+    sequence_seeds: torch.Tensor
 
 
 class GRPOHooks(GRPOTrainer):
-    """`GRPOTrainer` with its private methods translated into the four below, which a subclass implements."""
+    """`GRPOTrainer` with its private methods translated into those below, which a subclass implements."""
 
     args: GRPOConfig
     model: PreTrainedModel
 
+    spec: DiffusionSpec
+    estimator: Estimator
+    objective: Objective | None  # `None`: one of TRL's losses
+
     # Set for the duration of one call of a method of this class, and never read by another.
-    _fresh: tuple[Trajectory, torch.Tensor] | None = None
-    _scores: TokenScores | None = None
+    _fresh: Rollout | None = None
+    _scores: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         if missing := [name for name in _ATTRIBUTES if not hasattr(self, name)]:
             raise ImportError(_misfit([f"GRPOTrainer.{name} is missing" for name in missing]))
 
-    def rollout(self, prompt_ids: list[list[int]]) -> tuple[Trajectory, torch.Tensor]:
-        """Sample one completion per prompt. Returns the trajectories and the seeds of the estimator's draws."""
+    def rollout(self, prompt_ids: list[list[int]]) -> Rollout:
+        """Sample one completion per prompt."""
         raise NotImplementedError
 
-    def score(self, model: torch.nn.Module, batch: RolloutBatch, draw: int, entropy_grad: bool = False) -> TokenScores:
-        """Score the text's tokens under `model` on the views of one draw."""
+    def score(
+        self, model: torch.nn.Module, batch: RolloutBatch, views: list[View], entropy_grad: bool = False
+    ) -> Scores:
+        """Score the rollouts' tokens under `model` on some views."""
         raise NotImplementedError
 
     def token_weights(self, batch: RolloutBatch, old_log_probs: torch.Tensor) -> torch.Tensor | None:
-        """Non-negative weights `(rows, text_length)` of the tokens in the loss, or `None` if all count alike."""
+        """Non-negative factors `(rows, length)` on the tokens' advantages, or `None` if all count alike."""
         raise NotImplementedError
 
     def reward_columns(self, trajectory: Trajectory) -> dict[str, list]:
@@ -226,15 +219,47 @@ class GRPOHooks(GRPOTrainer):
         """Whether a forward pass is a collective operation, so that all processes must make the same number."""
         return self.accelerator.num_processes > 1 and (self._dist.is_zero3 or self._dist.is_fsdp)
 
+    @contextmanager
+    def _reference(self) -> Iterator[torch.nn.Module]:
+        """The reference model, or the policy with its adapter exchanged for the reference's."""
+        if self.ref_model is not None:
+            yield self.ref_model
+            return
+        model = self.accelerator.unwrap_model(self.model)
+        with use_adapter(model, adapter_name="ref" if "ref" in model.peft_config else None):
+            yield self.model
+
+    def _is_reference(self, model: torch.nn.Module) -> bool:
+        """Whether TRL asks for the reference's scores: by its own model, or by the policy within `use_adapter`."""
+        if self.ref_model is not None:
+            return model is self.ref_model
+        layer = next((module for module in model.modules() if isinstance(module, BaseTunerLayer)), None)
+        return layer is not None and (layer.disable_adapters or layer.active_adapters == ["ref"])
+
+    @contextmanager
+    def _accumulating(self, model: torch.nn.Module) -> Iterator[None]:
+        """For all but the last backward pass of a micro-batch: gradients stay where they are."""
+        sync_gradients = self.accelerator.sync_gradients
+        self.accelerator.sync_gradients = False
+        try:
+            with self.accelerator.no_sync(model):
+                yield
+        finally:
+            self.accelerator.sync_gradients = sync_gradients
+
+    def _backward(self, loss: torch.Tensor) -> None:
+        deepspeed = self.accelerator.distributed_type == DistributedType.DEEPSPEED
+        self.accelerator.backward(loss, **({"scale_wrt_gas": False} if deepspeed else {}))
+
     # ---------------------------------------------------------------- overridden private methods
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, *args, **kwargs):
         self._fresh = self.rollout(prompt_ids)
-        return self._fresh[0].texts(self.eos_token_ids), None
+        return self._fresh.trajectory.texts(self.eos_token_ids), None
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         assert self._fresh is not None
-        columns = self.reward_columns(self._fresh[0])
+        columns = self.reward_columns(self._fresh.trajectory)
         inputs = [{**x, **{name: values[i] for name, values in columns.items()}} for i, x in enumerate(inputs)]
         for name, values in columns.items():
             self._log_completion_extra(name, values)
@@ -244,32 +269,116 @@ class GRPOHooks(GRPOTrainer):
         try:
             output = super()._generate_and_score_completions(inputs)
             assert self._fresh is not None
-            trajectory, seeds = self._fresh
-            return {**output, **trajectory.to_dict(), "draw_seeds": seeds}
+            output |= self._fresh.trajectory.to_dict() | {"draw_seeds": self._fresh.draw_seeds}
+            if self.objective is not None:
+                output |= self._row_weights(self.objective, output)
+            return output
         finally:
             self._fresh = None
+
+    def _row_weights(self, objective: Objective, output: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The objective's weights of the local rows, from their whole groups."""
+        assert self._fresh is not None
+        size = self.num_generations if self.mode == "train" else self.num_generations_eval
+
+        def gathered(values: torch.Tensor) -> torch.Tensor:
+            return self.accelerator.gather(values).view(-1, size)
+
+        log_ratio = None
+        if objective.sequence_estimator is not None:
+            batch = self._batch(output, self._fresh.sequence_seeds)
+            with torch.no_grad():
+                log_ratio = gathered(self._log_ratio(objective.sequence_estimator, batch))
+        weighted = objective.group_weights(gathered(output["advantages"]), log_ratio)
+        if weighted is None:
+            return {}
+        weights, metrics = weighted
+        for name, values in metrics.items():
+            self.record_metric(name, values)
+        rows = len(output["advantages"])
+        return {"row_weights": weights.flatten()[self.accelerator.process_index * rows :][:rows]}
+
+    def _log_ratio(self, estimator: Estimator, batch: RolloutBatch) -> torch.Tensor:
+        """Sequence log-probability under the reference minus that under the policy that made the rollouts."""
+        with self._reference() as reference:
+            log_ratio = self._score_draw(reference, batch, estimator, 0).sum(-1)
+        if estimator.exact:
+            return log_ratio - (batch.trajectory.log_probs * batch.scored).sum(-1)
+        return log_ratio - self._score_draw(self.model, batch, estimator, 0).sum(-1)
+
+    def _batch(self, inputs: dict[str, torch.Tensor], seeds: torch.Tensor) -> RolloutBatch:
+        trajectory = Trajectory.from_dict(inputs)
+        scored = inputs["completion_mask"] != 0
+        missing = trajectory.completion_ids.shape[1] - scored.shape[1]  # TRL cuts to the longest text
+        scored = torch.nn.functional.pad(scored, (0, missing))
+        return RolloutBatch(inputs["prompt_ids"], inputs["prompt_mask"], scored, trajectory, seeds)
+
+    def _score_draw(
+        self,
+        model: torch.nn.Module,
+        batch: RolloutBatch,
+        estimator: Estimator,
+        draw: int,
+    ) -> torch.Tensor:
+        """Log-probabilities `(rows, length)` of one draw, over all its passes, a micro-batch at a time."""
+        args = self.args
+        size = args.per_device_train_batch_size if self.mode == "train" else args.per_device_eval_batch_size
+        chunks = [batch[start : start + size] for start in range(0, len(batch), size)]
+        return torch.cat([self._score_passes(model, chunk, estimator, draw) for chunk in chunks])
+
+    def _score_passes(
+        self, model: torch.nn.Module, batch: RolloutBatch, estimator: Estimator, draw: int
+    ) -> torch.Tensor:
+        passes = self._passes(estimator, batch, draw)
+        log_probs = torch.zeros_like(batch.trajectory.log_probs)
+        for part in passes:
+            scores = self.score(model, batch, part.views)
+            if part.token_weights is None:  # each pass is an estimate of its own
+                log_probs = log_probs + scores.token_log_probs / len(passes)
+            else:  # passes score different tokens, or the same tokens alike
+                scored = (scores.weights != 0).any(1)
+                log_probs = torch.where(scored, scores.token_log_probs, log_probs)
+        return log_probs
+
+    def _passes(self, estimator: Estimator, batch: RolloutBatch, draw: int) -> list[Pass]:
+        """The estimator's passes, filled up with empty ones to the same number in all processes."""
+        passes = estimator.passes(batch, draw, self.spec.mask_token_id)
+        if self.accelerator.num_processes == 1:
+            return passes
+        count = torch.tensor(len(passes), device=self.accelerator.device)
+        missing = int(self.accelerator.gather(count).max()) - len(passes)
+        if missing:
+            nothing = torch.zeros_like(batch.trajectory.log_probs)
+            share = (len(passes) + missing) / len(passes)
+            for part in passes:
+                part.token_weights = share * (1 if part.token_weights is None else part.token_weights) + nothing
+            view = View(batch.prompt_ids, batch.trajectory.completion_ids, nothing)
+            passes += [Pass([view], nothing)] * missing
+        return passes
 
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **kwargs
     ):
-        if self._scores is not None:  # inside the loss: already scored, see `_compute_loss`
-            return self._scores.log_probs, self._scores.entropies, None
+        if self._scores is not None:  # inside the loss: already scored, see `_trl_loss`
+            return *self._scores, None
         if self._fresh is None:
             raise RuntimeError(
                 "Log-probabilities were requested outside of a rollout and outside of the loss. A diffusion model has "
                 "no log-probabilities without a trajectory."
             )
-        trajectory, seeds = self._fresh
-        prompt_ids, scored_ids = input_ids.split([input_ids.shape[1] - logits_to_keep, logits_to_keep], dim=1)
-        prompt_mask, scored = attention_mask.split([prompt_ids.shape[1], scored_ids.shape[1]], dim=1)
-        batch = RolloutBatch(prompt_ids, prompt_mask, scored, trajectory, seeds)
-        rows = len(trajectory)
-        chunks = [slice(start, start + (batch_size or rows)) for start in range(0, rows, batch_size or rows)]
-        log_probs = [
-            torch.stack([self.score(model, batch[chunk], draw).log_probs for draw in range(seeds.shape[1])], dim=1)
-            for chunk in chunks
-        ]
-        return torch.cat(log_probs), None, None
+        if not self._needs_scores(reference=self._is_reference(model)):
+            return None, None, None
+        names = ("prompt_ids", "completion_ids", "prompt_mask", "completion_mask")
+        widths = [input_ids.shape[1] - logits_to_keep, logits_to_keep]
+        split = dict(zip(names, (*input_ids.split(widths, dim=1), *attention_mask.split(widths, dim=1))))
+        batch = self._batch(split | self._fresh.trajectory.to_dict(), self._fresh.draw_seeds)
+        draws = [self._score_draw(model, batch, self.estimator, draw) for draw in range(batch.seeds.shape[1])]
+        return torch.stack(draws, dim=1)[..., :logits_to_keep], None, None
+
+    def _needs_scores(self, reference: bool) -> bool:
+        if reference:
+            return self.objective is None or self.objective.needs_reference
+        return not self.estimator.exact and (self.objective is None or self.objective.needs_old)
 
     def _compute_loss(self, model, inputs):
         inputs = dict(inputs)
@@ -279,22 +388,95 @@ class GRPOHooks(GRPOTrainer):
         for name in ("old_per_token_logps", "ref_per_token_logps"):  # (rows, draws, text_length)
             if inputs.get(name) is not None:
                 inputs[name] = inputs[name][:, draw]
-        batch = RolloutBatch(
-            inputs["prompt_ids"],
-            inputs["prompt_mask"],
-            inputs["completion_mask"],
-            Trajectory.from_dict(inputs),
-            inputs["draw_seeds"],
-        )
-        # Scored here and handed to TRL below, since the token weights may depend on the scores.
-        scores = self.score(model, batch, draw, entropy_grad=self._entropy_bonus_enabled)
+        batch = self._batch(inputs, inputs["draw_seeds"])
+        if self.estimator.exact:
+            inputs["old_per_token_logps"] = batch.trajectory.log_probs[:, : inputs["completion_ids"].shape[1]]
+        passes = self._passes(self.estimator, batch, draw)
+        total = torch.zeros((), device=batch.scored.device)
+        for part in passes[:-1]:
+            with self._accumulating(model):
+                loss = self._pass_loss(model, inputs, batch, part) / len(passes)
+                if loss.requires_grad:
+                    self._backward(loss)
+            total += loss.detach()
+        return self._pass_loss(model, inputs, batch, passes[-1]) / len(passes) + total
+
+    def _pass_loss(
+        self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], batch: RolloutBatch, part: Pass
+    ) -> torch.Tensor:
+        entropy_grad = self.objective is None and self._entropy_bonus_enabled
+        scores = self.score(model, batch, part.views, entropy_grad=entropy_grad)
+        if self.objective is None:
+            return self._trl_loss(model, inputs, batch, scores, part.token_weights)
+        return self._own_loss(self.objective, inputs, batch, scores)
+
+    def _trl_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        batch: RolloutBatch,
+        scores: Scores,
+        token_weights: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """One of TRL's losses, with the scores in the place of its per-token log-probabilities."""
+        inputs = dict(inputs)
+        width = inputs["completion_ids"].shape[1]
+        log_probs, entropies = scores.token_log_probs[:, :width], scores.token_entropies[:, :width]
         old_log_probs = inputs.get("old_per_token_logps")
-        weights = self.token_weights(batch, scores.log_probs.detach() if old_log_probs is None else old_log_probs)
-        if weights is not None:
-            # min(rho A, clip(rho) A) is positively homogeneous in A: a weight on the token is a weight on A.
-            inputs["advantages"] = inputs["advantages"][:, None] * weights
-        self._scores = scores
+        factors = self.token_weights(batch, log_probs.detach() if old_log_probs is None else old_log_probs)
+        if factors is not None:
+            # min(rho A, clip(rho) A) is positively homogeneous in A: a factor on the token is a factor on A.
+            inputs["advantages"] = inputs["advantages"][:, None] * factors
+        if token_weights is not None:
+            log_probs, entropies = _ballast(inputs, log_probs, entropies, token_weights[:, :width])
+        self._scores = log_probs, entropies
         try:
             return super()._compute_loss(model, inputs)
         finally:
             self._scores = None
+
+    def _own_loss(
+        self, objective: Objective, inputs: dict[str, torch.Tensor], batch: RolloutBatch, scores: Scores
+    ) -> torch.Tensor:
+        def full_width(name: str) -> torch.Tensor | None:
+            values = inputs.get(name)
+            return None if values is None else torch.nn.functional.pad(values, (0, length - values.shape[1]))
+
+        length = batch.scored.shape[1]
+        old_log_probs = full_width("old_per_token_logps")
+        loss, metrics = objective(
+            LossInputs(
+                scores=scores,
+                mask=batch.scored,
+                advantages=inputs["advantages"],
+                old_log_probs=scores.token_log_probs.detach() if old_log_probs is None else old_log_probs,
+                ref_log_probs=full_width("ref_per_token_logps"),
+                row_weights=inputs.get("row_weights"),
+            )
+        )
+        metrics["entropy"] = scores.entropies[scores.weights != 0]
+        for name, values in metrics.items():
+            self.record_metric(name, values)
+        return loss / (self.current_gradient_accumulation_steps if self.mode == "train" else 1)
+
+
+def _ballast(
+    inputs: dict[str, torch.Tensor], log_probs: torch.Tensor, entropies: torch.Tensor, weights: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Weigh the tokens in all of TRL's sums, the KL term and the metrics included, and in none of its normalisers.
+
+    The weights take the place of TRL's tool mask. They are random, or cover a part of the text: dividing by their sum
+    would bias the loss. One more column, whose token has probability, advantage and divergence of nothing, brings the
+    sum of each row's mask back to the number of its tokens.
+    """
+    mask = inputs["completion_mask"]
+    weights = weights * mask
+    inputs["tool_mask"] = torch.cat([weights, (mask.sum(-1) - weights.sum(-1))[:, None]], dim=1)
+    advantages = inputs["advantages"] if inputs["advantages"].dim() == 2 else inputs["advantages"][:, None]
+    inputs["advantages"] = torch.nn.functional.pad(advantages.expand(mask.shape), (0, 1))
+    inputs["completion_mask"] = torch.nn.functional.pad(mask, (0, 1), value=1)
+    for name in ("completion_ids", "old_per_token_logps", "ref_per_token_logps"):
+        if inputs.get(name) is not None:
+            inputs[name] = torch.nn.functional.pad(inputs[name], (0, 1))
+    return torch.nn.functional.pad(log_probs, (0, 1)), torch.nn.functional.pad(entropies, (0, 1))

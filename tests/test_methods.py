@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every method must keep: with an unchanged policy no ratio moves, all parameters learn, rewards rise."""
+
+import pytest
+import torch
+from peft import LoraConfig
+
+from trl_diffusion.likelihood import ExactSteps, SampledSteps
+from trl_diffusion.objectives import WDDO
+
+from .trainers import METHODS, losses, spy
+
+
+OWN_LOSS = [name for name, (config, _) in METHODS.items() if config._own_loss]
+TRL_LOSS = [name for name in METHODS if name not in OWN_LOSS]
+WITHOUT_REFERENCE = ["wd1", "spg"]  # their losses have no KL term
+LORA = {"r": 4, "target_modules": "all-linear", "exclude_modules": ["lm_head"]}
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3], ids=["no_reference", "reference"])
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("num_iterations", [1, 4])
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_moves_under_an_unchanged_policy(build, method, num_iterations, lora, beta):
+    """Ratio 1 and KL 0 in each of the inner iterations, if the optimiser does nothing."""
+    if method == "dmpo":
+        beta = beta or 0.1  # it is nothing without a reference
+    elif method in WITHOUT_REFERENCE and beta:
+        with pytest.raises(ValueError, match="beta"):
+            build(method, beta=beta)
+        return
+    trainer = build(
+        method,
+        cls=spy(METHODS[method][1]),
+        beta=beta,
+        num_iterations=num_iterations,
+        steps_per_generation=2,  # so that the old policy is scored when the rollouts are made
+        max_steps=2 * num_iterations,
+        learning_rate=0.0,
+        peft_config=LoraConfig(**LORA) if lora else None,
+    )
+    trainer.train()
+    logs = trainer.state.log_history[:-1]
+    assert len(logs) == len(trainer.seen) == 2 * num_iterations
+    for step, (call, entry) in enumerate(zip(trainer.seen, logs)):
+        assert call["draw"] == step // 2
+        if "clip_ratio/region_mean" in entry:
+            assert entry["clip_ratio/region_mean"] == 0
+        if "sequence_ratio" in entry:
+            assert entry["sequence_ratio"] == pytest.approx(1.0, abs=1e-5)
+        if beta and method != "dmpo":
+            assert entry["kl"] == pytest.approx(0.0, abs=1e-7)
+        old = call["inputs"].get("old_per_token_logps")
+        if method in TRL_LOSS:
+            if trainer.estimator.exact:
+                old = call["inputs"]["rollout_log_probs"][:, : call["log_probs"].shape[1]]
+            else:
+                old = old[:, call["draw"]]
+            scored = (call["scores"][-1].weights != 0).any(1)[:, : old.shape[1]]
+            torch.testing.assert_close(old[scored], call["log_probs"][scored], atol=1e-5, rtol=0)
+    if method == "dmpo":
+        assert logs[0]["target/log_ratio"] == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_parameter_moves(build, method):
+    trainer = build(method, num_iterations=2, max_steps=3)
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    for name, parameter in trainer.model.named_parameters():
+        assert not torch.equal(parameter, before[name]), name
+    assert all(torch.isfinite(torch.tensor(losses(trainer))))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_lora_moves_its_adapters_and_nothing_else(build, method):
+    trainer = build(method, peft_config=LoraConfig(**LORA), num_iterations=2, max_steps=3)
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    for name, parameter in trainer.model.named_parameters():
+        assert torch.equal(parameter, before[name]) != ("lora_" in name), name
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_reward_goes_up(build, method):
+    trainer = build(
+        method,
+        max_steps=24,
+        num_iterations=1,
+        per_device_train_batch_size=32,
+        num_generations=8,
+        learning_rate=3e-3,
+        unmasking="left_to_right" if method == "just_grpo" else "entropy_bound",
+    )
+    trainer.train()
+    rewards = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
+    assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.2
+
+
+@pytest.mark.parametrize("method", ["agrpo", "dmpo", "espo", "trace_rl"])
+def test_passes_do_not_change_the_gradient(build, method, tmp_path):
+    """All views at once, or one after the other: the same loss, the same parameters after a few updates."""
+    name = {"dmpo": "num_replicates", "espo": None}.get(method, "num_step_draws")
+    runs = []
+    for views in (1, 2, 4):
+        options = {} if method == "espo" else {"views_per_forward": views}
+        if method in ("agrpo", "dmpo"):
+            options[name] = 4
+        if method == "trace_rl":
+            options["steps_per_segment"] = 2
+        trainer = build(method, path=tmp_path / str(views), num_iterations=2, max_steps=4, beta=0.1, **options)
+        trainer.train()
+        runs.append([*losses(trainer), *(p.detach().sum().item() for p in trainer.model.parameters())])
+    assert runs[0] == pytest.approx(runs[1], abs=2e-4) and runs[0] == pytest.approx(runs[2], abs=2e-4)
+
+
+def test_memory_of_agrpo_does_not_depend_on_the_number_of_draws(build, tmp_path):
+    """Rows in one forward pass, the measure of activation memory."""
+    most = {}
+    for draws in (1, 8):
+        trainer = build("agrpo", path=tmp_path / str(draws), num_step_draws=draws, max_steps=1)
+        rows = []
+        trainer.model.register_forward_pre_hook(
+            lambda module, args, kwargs, rows=rows: rows.append(len(kwargs["input_ids"])) if module.training else None,
+            with_kwargs=True,
+        )
+        trainer.train()
+        assert len(rows) == draws
+        most[draws] = max(rows)
+    assert most[1] <= 4 and most[8] <= 4
+
+
+def test_exact_estimators_skip_the_old_policys_pass(build):
+    """The sampler has recorded what it would compute."""
+    trainer = build("agrpo", num_iterations=2, max_steps=2, num_step_draws=2)
+    passes = []
+    trainer.model.register_forward_hook(lambda module, args, output: passes.append(torch.is_grad_enabled()))
+    trainer.train()
+    nfe = trainer.state.log_history[0]["sampler/nfe_max"]
+    assert passes.count(False) == nfe and passes.count(True) == 2 * 2
+
+
+@pytest.mark.parametrize("method", ["dmpo", "wd1"])
+def test_equal_rewards_give_no_gradient(build, method):
+    for baseline in ("group", "negative", "model") if method == "dmpo" else (None,):
+        options = {"weight_baseline": baseline} if baseline else {}
+        trainer = build(
+            method, reward=lambda completions, **_: [0.7] * len(completions), max_steps=1, num_iterations=1, **options
+        )
+        trainer.train()
+        assert trainer.state.log_history[0]["grad_norm"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_dmpo_options(build):
+    for options in (
+        {"objective": "wddo"},
+        {"sequence_log_probs": "exact"},
+        {"min_ess": 0.5},
+        {"weight_baseline": "none"},
+        {"proximal_coefficient": 0.3},
+        {"antithetic_masks": False, "num_replicates": 3},
+    ):
+        trainer = build("dmpo", num_iterations=2, max_steps=3, **options)
+        trainer.train()
+        assert all(torch.isfinite(torch.tensor(losses(trainer)))), options
+        assert isinstance(trainer.objective, WDDO) == ("objective" in options)
+        assert isinstance(trainer.objective.sequence_estimator, ExactSteps) == ("sequence_log_probs" in options)
+        if "min_ess" in options:
+            assert trainer.state.log_history[0]["target/ess"] >= 0.5 - 1e-6
+
+
+def test_truncated_rollouts_are_scored_as_truncated(build):
+    """With a top-k of two, log-probabilities of the full vocabulary would be off by nats."""
+    trainer = build(
+        "agrpo", cls=spy(METHODS["agrpo"][1]), top_k=2, top_p=0.9, temperature=0.7, learning_rate=0.0, max_steps=2
+    )
+    assert isinstance(trainer.estimator, SampledSteps)
+    trainer.train()
+    for call in trainer.seen:
+        assert call["inputs"]["rollout_support"].shape[-1] == 2
+        for scores in call["scores"]:
+            seen = (scores.weights != 0).any(1)
+            recorded = call["inputs"]["rollout_log_probs"]
+            torch.testing.assert_close(scores.token_log_probs[seen], recorded[seen], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "words"),
+    [
+        ("agrpo", {"num_step_draws": 9}, ["num_step_draws", "denoising steps"]),
+        ("agrpo", {"num_step_draws": 3, "max_denoising_steps": 2}, ["num_step_draws", "at most 2"]),
+        ("agrpo", {"num_step_draws": 0}, ["num_draws"]),
+        ("agrpo", {"step_distribution": "normal"}, ["distribution", "'uniform'", "'entropy'"]),
+        ("agrpo", {"views_per_forward": 0}, ["views_per_forward"]),
+        ("agrpo", {"top_p": 0.9}, ["top_p", "top_k"]),
+        ("dmpo", {"beta": 0.0}, ["beta", "temperature"]),
+        ("dmpo", {"beta": -1.0}, ["beta", "temperature"]),
+        ("dmpo", {"num_replicates": 3}, ["num_replicates", "antithetic"]),
+        ("dmpo", {"num_elbo_samples": 3}, ["num_elbo_samples", "pairs"]),
+        ("dmpo", {"scale_rewards": "group"}, ["scale_rewards", "none"]),
+        ("dmpo", {"objective": "ddo"}, ["objective", "wdce"]),
+        ("dmpo", {"objective": "wddo", "views_per_forward": 2}, ["views_per_forward", "WDDO"]),
+        ("dmpo", {"sequence_log_probs": "none"}, ["sequence_log_probs"]),
+        ("dmpo", {"weight_baseline": "mean"}, ["baseline", "'negative'"]),
+        ("dmpo", {"min_ess": 1.5}, ["min_ess"]),
+        ("dmpo", {"proximal_coefficient": 0.0}, ["coefficient"]),
+        ("dmpo", {"views_per_forward": 3}, ["views_per_forward", "num_samples"]),
+        ("dmpo", {"loss_type": "dapo"}, []),  # its default: nothing was asked for
+        ("dmpo", {"loss_type": "bnpo"}, ["loss_type", "DMPOConfig", "own"]),
+        ("espo", {"delta": 2.0}, ["delta", "own"]),
+        ("espo", {"epsilon": 0.1}, []),
+        ("wd1", {"epsilon": 0.1}, ["epsilon", "own"]),
+        ("wd1", {"psi": 0.0}, ["psi"]),
+        ("spg", {"upper_exponent": 0.5}, ["upper_exponent"]),
+        ("spg", {"upper_weight": 1.5}, ["upper_weight"]),
+        ("spg", {"num_mask_samples": 0}, ["num_samples"]),
+        ("coupled_grpo", {"min_mask_rate": 0.9}, ["min_rate", "max_rate"]),
+        ("gdpo", {"num_quadrature_nodes": 0}, ["num_nodes"]),
+        ("d2", {"num_segments": 0}, ["num_segments"]),
+        ("trace_rl", {"steps_per_segment": 0}, ["steps_per_segment"]),
+        ("just_grpo", {"unmasking": "random"}, ["unmasking", "left to right"]),
+        ("just_grpo", {"max_denoising_steps": 4}, ["max_denoising_steps", "one token per step"]),
+        ("diffpo", {"top_k": 5}, ["top_k", "DiFFPOConfig"]),
+    ],
+    ids=str,
+)
+def test_bad_options_are_refused_by_name(build, method, options, words):
+    if not words:
+        build(method, **options)
+        return
+    with pytest.raises(ValueError) as error:
+        build(method, **options)
+    assert all(word in str(error.value) for word in words), error.value

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+from .base import LossInputs, Objective
+from .dmpo import WDCE, WDDO, adaptive_coefficient, effective_sample_size
+from .sequence_ratio import SequenceRatio
+from .spg import SandwichedPolicyGradient
+from .weighted_likelihood import WeightedLikelihood
+
+
+__all__ = [
+    "WDCE",
+    "WDDO",
+    "LossInputs",
+    "Objective",
+    "SandwichedPolicyGradient",
+    "SequenceRatio",
+    "WeightedLikelihood",
+    "adaptive_coefficient",
+    "effective_sample_size",
+]

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The objectives of [DMPO](https://huggingface.co/papers/2510.08233): fit the reward-tilted reference policy
+`p* ∝ p_ref exp(r / alpha)` by weighted cross-entropy (WDCE), or by telling its samples from the old policy's (WDDO).
+
+Completions come from the old policy, so each has the importance weight `p*/p_old`, normalised over its group:
+
+    w = softmax_i( c (log p_ref(o_i) - log p_old(o_i) + r_i / alpha) )
+
+`c = 1` is the target itself; below, the target is `p_old^(1-c) p*^c`, a proximal step towards it. The weights do not
+contain the current policy, so a batch serves several updates without ratios or clipping.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+
+from ..likelihood import Estimator
+from .base import LossInputs, Objective
+
+
+WEIGHT_BASELINES = ("none", "group", "negative", "model")
+
+# The smallest step: the weights are then nearly uniform.
+_MIN_COEFFICIENT = 0.01
+
+
+def adaptive_coefficient(exponents: torch.Tensor, min_ess: float) -> torch.Tensor:
+    """
+    The largest proximal coefficient, at most 1, at which a group keeps a share of its effective sample size.
+
+    Args:
+        exponents (`torch.Tensor` of shape `(groups, num_generations)`):
+            Log-weights at coefficient 1.
+        min_ess (`float`):
+            Effective sample size, `1 / (G sum w^2)`, as a share of the group, between 0 and 1.
+
+    Returns:
+        `torch.Tensor` of shape `(groups, 1)`, between 0.01 and 1.
+    """
+    low = torch.full_like(exponents[:, :1], _MIN_COEFFICIENT)
+    high = torch.ones_like(low)
+    # It falls with the coefficient: d log(sum w^2)/dc >= 0, since the tilted mean of the exponents rises with c.
+    for _ in range(40):
+        middle = (low + high) / 2
+        enough = effective_sample_size((middle * exponents).softmax(-1)) >= min_ess
+        low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
+    return torch.where(effective_sample_size(exponents.softmax(-1)) >= min_ess, torch.ones_like(low), low)
+
+
+def effective_sample_size(weights: torch.Tensor) -> torch.Tensor:
+    """`1 / (G sum w^2)` of weights that sum to 1, `(groups, 1)`."""
+    return 1 / (weights.shape[-1] * weights.square().sum(-1, keepdim=True))
+
+
+class _TargetWeights(Objective):
+    """
+    Weights of a group towards the target distribution.
+
+    Args:
+        alpha (`float`):
+            Temperature of the target distribution.
+        sequence_estimator ([`~trl_diffusion.likelihood.Estimator`]):
+            Scores `log p_ref - log p_old`.
+        coefficient (`float`, *optional*, defaults to `1.0`):
+            The proximal coefficient c.
+        min_ess (`float`, *optional*):
+            Chooses c per group instead, see [`adaptive_coefficient`].
+    """
+
+    def __init__(
+        self,
+        alpha: float,
+        sequence_estimator: Estimator,
+        coefficient: float = 1.0,
+        min_ess: float | None = None,
+    ) -> None:
+        if not alpha > 0:
+            raise ValueError(f"`alpha` must be positive, got {alpha}: it is the temperature of the target.")
+        if not 0 < coefficient <= 1:
+            raise ValueError(f"`coefficient` must lie in (0, 1], got {coefficient}.")
+        if min_ess is not None and not 0 < min_ess < 1:
+            raise ValueError(f"`min_ess` must lie between 0 and 1, got {min_ess}.")
+        self.alpha = alpha
+        self.sequence_estimator = sequence_estimator
+        self.coefficient = coefficient
+        self.min_ess = min_ess
+
+    def target_weights(
+        self, advantages: torch.Tensor, log_ratio: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """The weights of each group, which sum to 1; the coefficients they were made with; and values to log."""
+        exponents = log_ratio + advantages / self.alpha  # a group's mean reward cancels in the softmax
+        coefficient = torch.full_like(exponents[:, :1], self.coefficient)
+        if self.min_ess is not None:
+            coefficient = adaptive_coefficient(exponents, self.min_ess)
+        weights = (coefficient * exponents).softmax(-1)
+        metrics = {
+            "target/ess": effective_sample_size(weights),
+            "target/coefficient": coefficient,
+            "target/log_ratio": log_ratio.abs(),
+        }
+        return weights, coefficient, metrics
+
+
+class WDCE(_TargetWeights):
+    """
+    Weighted denoising cross-entropy, with a baseline subtracted from the weights.
+
+        loss = mean_i G a_i CE(o_i)
+
+    where `CE` is the mean cross-entropy of masked tokens, averaged over masks. All weights `w` are positive, so that a
+    small group without a good completion still pushes bad ones up; a baseline makes those weights negative:
+
+    | `baseline` | `a_i` |
+    |---|---|
+    | `"none"` | `w_i` |
+    | `"group"` | `w_i - 1/G` |
+    | `"negative"` | `w_i - w-_i`, with `w-` as `w` for the reward `-r` (the authors' default) |
+    | `"model"` | `w_i - p_theta(o_i)/p_old(o_i)`, normalised over the micro-batch: zero in expectation |
+
+    Args:
+        alpha, sequence_estimator, coefficient, min_ess:
+            See above.
+        baseline (`str`, *optional*, defaults to `"negative"`):
+            The baseline.
+        baseline_strength (`float`, *optional*, defaults to `1.0`):
+            Factor on it.
+    """
+
+    def __init__(
+        self,
+        alpha: float,
+        sequence_estimator: Estimator,
+        coefficient: float = 1.0,
+        min_ess: float | None = None,
+        baseline: str = "negative",
+        baseline_strength: float = 1.0,
+    ) -> None:
+        super().__init__(alpha, sequence_estimator, coefficient, min_ess)
+        if baseline not in WEIGHT_BASELINES:
+            raise ValueError(f"`baseline` must be one of {', '.join(map(repr, WEIGHT_BASELINES))}, got {baseline!r}.")
+        self.baseline = baseline
+        self.baseline_strength = baseline_strength
+        self.needs_old = baseline == "model"
+
+    def group_weights(self, advantages, log_ratio):
+        weights, coefficient, metrics = self.target_weights(advantages, log_ratio)
+        baseline = torch.zeros_like(weights)
+        if self.baseline == "group":
+            baseline = torch.full_like(weights, 1 / weights.shape[-1])
+        elif self.baseline == "negative":
+            baseline = (coefficient * (log_ratio - advantages / self.alpha)).softmax(-1)
+        weights = weights.shape[-1] * (weights - self.baseline_strength * baseline)
+        return weights, metrics | {"row_weight/abs": weights.abs()}
+
+    def __call__(self, inputs: LossInputs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        weights = cast(torch.Tensor, inputs.row_weights)
+        log_probs = (inputs.log_probs * inputs.mask).sum(-1)
+        if self.baseline == "model":
+            # The estimate is the ELBO without its factor n + 1, see `RandomMasking`.
+            gap = (inputs.lengths + 1) * (log_probs.detach() - (inputs.old_log_probs * inputs.mask).sum(-1))
+            weights = weights - self.baseline_strength * gap.softmax(0) * len(gap)
+        return -(weights * log_probs).mean(), {}
+
+
+class WDDO(_TargetWeights):
+    """
+    Weighted direct discriminative optimisation: a logistic classifier between the target's samples (the old policy's,
+    weighted) and the old policy's own, whose logit is `beta` times the log-ratio of current to old policy.
+
+        loss = - mean_i [ G w_i log sigmoid(beta g_i) + gamma log sigmoid(-beta g_i) ],  g = ELBO_theta - ELBO_old
+
+    With `gamma = beta = 1` its optimum is the target, `g = log p*/p_old`.
+
+    Args:
+        alpha, sequence_estimator, coefficient, min_ess:
+            See above.
+        discriminator_scale (`float`, *optional*, defaults to `1.0`):
+            `beta`.
+        fake_weight (`float`, *optional*, defaults to `1.0`):
+            `gamma`.
+    """
+
+    needs_old = True
+
+    def __init__(
+        self,
+        alpha: float,
+        sequence_estimator: Estimator,
+        coefficient: float = 1.0,
+        min_ess: float | None = None,
+        discriminator_scale: float = 1.0,
+        fake_weight: float = 1.0,
+    ) -> None:
+        super().__init__(alpha, sequence_estimator, coefficient, min_ess)
+        for name, value in (("discriminator_scale", discriminator_scale), ("fake_weight", fake_weight)):
+            if not value > 0:
+                raise ValueError(f"`{name}` must be positive, got {value}.")
+        self.discriminator_scale = discriminator_scale
+        self.fake_weight = fake_weight
+
+    def group_weights(self, advantages, log_ratio):
+        weights, _, metrics = self.target_weights(advantages, log_ratio)
+        return weights.shape[-1] * weights, metrics
+
+    def __call__(self, inputs: LossInputs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        weights = cast(torch.Tensor, inputs.row_weights)
+        gap = ((inputs.log_probs - inputs.old_log_probs) * inputs.mask).sum(-1)
+        logit = self.discriminator_scale * gap
+        real = weights * torch.nn.functional.logsigmoid(logit)
+        fake = self.fake_weight * torch.nn.functional.logsigmoid(-logit)
+        return -(real + fake).mean(), {"log_ratio": gap.detach()}

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .base_config import DiffusionGRPOConfig
+
+
+@dataclass
+class DMPOConfig(DiffusionGRPOConfig):
+    r"""
+    Configuration of [`DMPOTrainer`].
+
+    Only the parameters specific to DMPO, or with another default than in [`~trl.GRPOConfig`], are listed.
+
+    Parameters:
+        > Parameters that control the target distribution
+
+        beta (`float`, *optional*, defaults to `0.1`):
+            Temperature of the target `p_ref exp(r / beta)`, the paper's alpha: the coefficient of the KL divergence to
+            the reference policy in the problem that the target solves. Must be positive, and fit the scale of the
+            rewards.
+        proximal_coefficient (`float`, *optional*, defaults to `1.0`):
+            Share of the way to the target that one batch of rollouts aims for, the paper's c: `1` is the target
+            itself.
+        min_ess (`float`, *optional*):
+            Chooses the coefficient for each group instead: the largest that keeps this share of the group's effective
+            sample size.
+        sequence_log_probs (`str`, *optional*, defaults to `"elbo"`):
+            How `log p_ref - log p_old` of a completion is computed: `"elbo"`, or `"exact"` along its trajectory, at
+            the price of a forward pass per denoising step.
+        num_elbo_samples (`int`, *optional*, defaults to `4`):
+            Masks for that ELBO, in antithetic pairs, the same for both policies.
+
+        > Parameters that control the loss
+
+        objective (`str`, *optional*, defaults to `"wdce"`):
+            `"wdce"`, weighted denoising cross-entropy, or `"wddo"`, weighted direct discriminative optimisation.
+        num_replicates (`int`, *optional*, defaults to `4`):
+            Masks per completion and update.
+        antithetic_masks (`bool`, *optional*, defaults to `True`):
+            Whether masks come in pairs, a mask and its complement.
+        weight_baseline (`str`, *optional*, defaults to `"negative"`):
+            What is subtracted from WDCE's weights: `"none"`, `"group"`, `"negative"` (the authors' default) or
+            `"model"`, see [`~trl_diffusion.objectives.WDCE`].
+        baseline_strength (`float`, *optional*, defaults to `1.0`):
+            Factor on the baseline.
+        num_iterations (`int`, *optional*, defaults to `8`):
+            Updates per batch of rollouts, with new masks each.
+        scale_rewards (`str`, *optional*, defaults to `"none"`):
+            Must be `"none"`: `beta` sets the scale of the rewards.
+        views_per_forward (`int`, *optional*):
+            Masks of each completion that go through the model at once, under WDCE. Must divide `num_replicates`.
+            Defaults to all of them.
+    """
+
+    beta: float = field(
+        default=0.1, metadata={"help": "Temperature of the target p_ref exp(r / beta), the paper's alpha."}
+    )
+    proximal_coefficient: float = field(
+        default=1.0, metadata={"help": "Share of the way to the target that one batch aims for, the paper's c."}
+    )
+    min_ess: float | None = field(
+        default=None,
+        metadata={"help": "Chooses the coefficient per group: the largest that keeps this effective sample size."},
+    )
+    sequence_log_probs: str = field(
+        default="elbo", metadata={"help": "How log p_ref - log p_old is computed: 'elbo' or 'exact'."}
+    )
+    num_elbo_samples: int = field(default=4, metadata={"help": "Masks for that ELBO, in antithetic pairs."})
+    objective: str = field(default="wdce", metadata={"help": "'wdce' or 'wddo'."})
+    num_replicates: int = field(default=4, metadata={"help": "Masks per completion and update."})
+    antithetic_masks: bool = field(default=True, metadata={"help": "Whether masks come in complementary pairs."})
+    weight_baseline: str = field(
+        default="negative",
+        metadata={"help": "What is subtracted from WDCE's weights: 'none', 'group', 'negative' or 'model'."},
+    )
+    baseline_strength: float = field(default=1.0, metadata={"help": "Factor on the baseline."})
+    num_iterations: int = field(default=8, metadata={"help": "Updates per batch of rollouts."})
+    scale_rewards: str = field(default="none", metadata={"help": "Must be 'none'."})
+    views_per_forward: int | None = field(
+        default=None, metadata={"help": "Masks of each completion that go through the model at once."}
+    )
+
+    _own_loss = True
+
+    def __post_init__(self):
+        self._require(self.beta > 0, "beta", "the temperature of the target (the paper's alpha) must be > 0.")
+        self._require(
+            self.scale_rewards in ("none", False), "scale_rewards", "`beta` sets the scale of the rewards; use 'none'."
+        )
+        self._require(self.objective in ("wdce", "wddo"), "objective", "must be 'wdce' or 'wddo'.")
+        self._require(self.sequence_log_probs in ("elbo", "exact"), "sequence_log_probs", "must be 'elbo' or 'exact'.")
+        self._require(
+            self.num_elbo_samples > 0 and self.num_elbo_samples % 2 == 0,
+            "num_elbo_samples",
+            "masks come in antithetic pairs; use a positive even number.",
+        )
+        self._require(
+            not (self.antithetic_masks and self.num_replicates % 2),
+            "num_replicates",
+            "antithetic masks come in pairs; make it even, or set `antithetic_masks=False`.",
+        )
+        self._require(
+            self.objective == "wdce" or self.views_per_forward is None,
+            "views_per_forward",
+            "WDDO needs all masks of a completion at once; leave it unset.",
+        )
+        super().__post_init__()
