@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run by test_distributed.py with torchrun: every process checks what it sees, and fails with its own message."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from transformers import AutoTokenizer
 
 from trl_diffusion import DiffuGRPOConfig, DiffuGRPOTrainer
 from trl_diffusion.generation import DiffusionSampler
+
+from . import trainers
 
 
 def make_trainer(model_path, output_dir, cls=DiffuGRPOTrainer):
@@ -32,6 +35,37 @@ def make_trainer(model_path, output_dir, cls=DiffuGRPOTrainer):
     )
     trainer.model.train()
     return trainer
+
+
+def training_does_not_depend_on_the_number_of_processes(model_path, output_dir):
+    """Eight completions of one prompt, in a group that one or several processes share. Written down for comparison."""
+    # TRL's "bnpo" is a mean over each process's own tokens, and depends on their number by definition.
+    options = {"diffu_grpo": {"loss_type": "dapo"}, "trace_rl": {"steps_per_segment": 2}, "wd1": {"beta": 0.0}}
+    record = {}
+    for name in ("diffpo", "diffu_grpo", "agrpo", "dmpo", "trace_rl", "wd1", "espo"):
+        trainer = trainers.make_trainer(
+            name,
+            output_dir,
+            AutoTokenizer.from_pretrained(model_path),
+            model_path,
+            **{
+                "num_iterations": 2,
+                "max_steps": 4,
+                "beta": 0.1,
+                "learning_rate": 1e-3,
+                "per_device_train_batch_size": 8 // int(os.environ["WORLD_SIZE"]),
+                "num_generations": 8,
+            }
+            | options.get(name, {}),
+        )
+        trainer.train()
+        logs = trainer.state.log_history
+        record[name] = {
+            key: [entry[key] for entry in logs if key in entry]
+            for key in ("loss", "grad_norm", "reward", "kl", "sampler/nfe", "entropy", "row_weight/abs", "target/ess")
+        } | {"parameters": [p.detach().double().sum().item() for p in trainer.model.parameters()]}
+    if os.environ["RANK"] == "0":
+        Path(output_dir, "record.json").write_text(json.dumps(record))
 
 
 def metrics_span_the_processes(model_path, output_dir):

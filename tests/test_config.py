@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad input is refused by name, before a weight is loaded or a step is taken."""
 
+import dataclasses
 import re
 
 import pytest
@@ -9,10 +10,18 @@ from peft import LoraConfig
 from transformers import GPT2Config, GPT2LMHeadModel
 from trl import GRPOConfig
 
-from trl_diffusion import DiFFPOConfig, DiFFPOTrainer, DiffuGRPOConfig, DiffuGRPOTrainer
+from trl_diffusion import (
+    DiFFPOConfig,
+    DiFFPOTrainer,
+    DiffuGRPOConfig,
+    DiffuGRPOTrainer,
+    DiffusionGRPOConfig,
+    DiffusionGRPOTrainer,
+)
 from trl_diffusion.trainer import base_config, trl_hooks
 
 from .conftest import make_model
+from .trainers import METHODS
 
 
 def length_reward(completions, **kwargs):
@@ -64,11 +73,11 @@ def config(tmp_path, cls=DiffuGRPOConfig, **options):
         ({"pad_to_multiple_of": 8}, "`pad_to_multiple_of`"),
         ({"max_completion_length": None}, "`max_completion_length` must be set"),
         ({"temperature": 0.0}, "`temperature=0.0`"),
-        ({"block_length": 5}, "must be a multiple of `block_length` (5)"),
+        ({"block_length": 5}, "`max_completion_length` (8) must be a multiple of `block_length` (5). Set"),
         ({"unmasking": "wino"}, "`unmasking` must be one of"),
         ({"entropy_bound": -1.0}, "`entropy_bound`"),
         ({"max_denoising_steps": 4}, "`max_denoising_steps` has no effect"),
-        ({"sampler_batch_size": 0}, "`max_batch_size`"),
+        ({"sampler_batch_size": 0}, "`sampler_batch_size`"),
         ({"num_generations": 3}, "generation_batch_size (4) must be divisible by num_generations (3)"),
         ({"p_mask_prompt": 1.0}, "`p_mask_prompt`"),
     ],
@@ -118,9 +127,9 @@ def test_precision_default_fits_the_machine(tmp_path, monkeypatch):
 
 
 def test_every_option_has_help():
-    for cls in (DiffuGRPOConfig, DiFFPOConfig):
-        for name, field in cls.__dataclass_fields__.items():
-            assert field.metadata.get("help") or name in GRPOConfig.__dataclass_fields__, name
+    for cls, _ in METHODS.values():
+        for field in dataclasses.fields(cls):
+            assert field.metadata.get("help") or field.name in GRPOConfig.__dataclass_fields__, field.name
 
 
 @pytest.mark.parametrize("argument", ["tools", "rollout_func", "environment_factory"])
@@ -203,11 +212,74 @@ def test_tokenizer_of_another_model(arguments):
         DiffuGRPOTrainer(**arguments)
 
 
-@pytest.mark.parametrize("prompt, message", [("", "A prompt is empty"), ("1" * 60, "68 tokens, more than the 64")])
-def test_prompts_that_cannot_be_decoded(arguments, prompt, message):
-    arguments["train_dataset"] = Dataset.from_dict({"prompt": [prompt]})
+@pytest.mark.parametrize("prompt, message", [("", "A prompt is empty"), ("1" * 60, "60 tokens")])
+def test_prompts_that_cannot_be_decoded(arguments, tmp_path, prompt, message):
+    arguments["train_dataset"] = Dataset.from_dict({"prompt": [prompt]}).to_iterable_dataset()
+    arguments["args"] = config(tmp_path, max_steps=1)
     with pytest.raises(ValueError, match=message):
         DiffuGRPOTrainer(**arguments).train()
+
+
+def test_one_long_prompt_is_found_before_training(arguments):
+    arguments["train_dataset"] = Dataset.from_dict({"prompt": ["1="] * 40 + ["2" * 57, "3="]})
+    with pytest.raises(ValueError, match=r"57 tokens \(row 40 of `train_dataset`: '22.*leaves room for 56 of the 64"):
+        DiffuGRPOTrainer(**arguments)
+
+
+def test_empty_dataset(arguments):
+    arguments["train_dataset"] = Dataset.from_dict({"prompt": []})
+    with pytest.raises(ValueError, match="`train_dataset` is empty"):
+        DiffuGRPOTrainer(**arguments)
+
+
+def test_tokenizer_without_an_end(arguments, tokenizer):
+    model = make_model(len(tokenizer))
+    model.generation_config.eos_token_id = None
+    model.config.eos_token_id = None
+    arguments |= {
+        "model": model,
+        "processing_class": type(tokenizer).from_pretrained(arguments["model"], eos_token=None),
+    }
+    with pytest.raises(ValueError, match="`processing_class` has no end-of-text token"):
+        DiffuGRPOTrainer(**arguments)
+
+
+def test_adapter_instead_of_a_model(arguments, tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    arguments["model"] = str(tmp_path)
+    with pytest.raises(ValueError, match="is an adapter. Load it on its base model"):
+        DiffuGRPOTrainer(**arguments)
+
+
+def test_something_that_is_no_model(arguments):
+    arguments["model"] = object()
+    with pytest.raises(TypeError, match="`model` must be a model or its id, got object"):
+        DiffuGRPOTrainer(**arguments)
+
+
+def test_base_trainer_says_what_it_is(arguments, tmp_path):
+    arguments["args"] = config(tmp_path, DiffusionGRPOConfig)
+    with pytest.raises(NotImplementedError, match="Use a method's trainer"):
+        DiffusionGRPOTrainer(**arguments)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"block_length": "4"},
+        {"block_length": 4.0},
+        {"entropy_bound": None},
+        {"temperature": "1"},
+        {"unmasking": ["random"]},
+        {"sampler_batch_size": 2.5},
+        {"stop_at_eos": 1},
+        {"mask_token_id": "<|mask|>"},
+    ],
+)
+def test_wrong_types_are_named(tmp_path, options):
+    (name,) = options
+    with pytest.raises(TypeError, match=f"`{name}` must be (int|float|str|bool), got"):
+        config(tmp_path, **options)
 
 
 @pytest.mark.parametrize("as_path", [True, False])

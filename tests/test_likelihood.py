@@ -278,7 +278,7 @@ def test_gradients_equal_finite_differences_and_the_formulas(model):
     coefficients = torch.randn(3, 12, generator=generator, dtype=torch.float64)
 
     def objective():
-        scores = score(model, TwoTimesMeanField(), ids, mask, trajectory, seeds, temperature=0.8, entropy_grad=True)
+        scores = score(model, TwoTimesMeanField(), ids, mask, trajectory, seeds, temperature=0.8, entropies="grad")
         return (scores.token_log_probs * coefficients).sum() + 0.3 * scores.token_entropies.sum()
 
     model.zero_grad()
@@ -320,3 +320,19 @@ def test_entropies_carry_no_gradient_unless_asked(model):
 def test_bad_prompt_masking_rate(p):
     with pytest.raises(ValueError, match="p_mask_prompt"):
         MeanField(p)
+
+
+def test_log_probs_are_float32_in_a_bfloat16_model():
+    model = make_model().to(torch.bfloat16)
+    ids, mask, trajectory = rollout(model)
+    scores = score(model, ExactSteps(), ids, mask, trajectory, None)
+    assert scores.log_probs.dtype == torch.float32
+    # Rollout and scoring differ by bfloat16's rounding of hidden states in other batch shapes, not by that of logits.
+    torch.testing.assert_close(scores.token_log_probs, trajectory.log_probs, atol=0.05, rtol=0)
+    seen = trajectory.log_probs[trajectory.unmask_step >= 0]
+    assert (seen.bfloat16().float() != seen).float().mean() > 0.9
+
+
+def test_entropies_only_where_wanted(model):
+    ids, mask, trajectory = rollout(model, rows=2)
+    assert (score(model, MeanField(), ids, mask, trajectory, torch.arange(2), entropies="none").entropies == 0).all()

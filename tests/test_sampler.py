@@ -172,8 +172,10 @@ def step_probability(model, decoder, prompt, state, target):
         logits = model(input_ids=canvas).logits[0, len(prompt) :]
     logits[:, MASK] = -math.inf
     probs = logits.softmax(-1)
-    if decoder.unmasking == "left_to_right":
-        selected = masked[:1]
+    if decoder.unmasking == "random":  # every order alike
+        choices = [[i] for i in masked]
+    elif decoder.unmasking == "left_to_right":
+        choices = [masked[:1]]
     else:
         entropy = {i: -sum(float(p) * math.log(p) for p in probs[i] if p > 0) for i in masked}
         selected, total = [], 0.0
@@ -181,10 +183,14 @@ def step_probability(model, decoder, prompt, state, target):
             if total <= decoder.entropy_bound:
                 selected.append(i)
             total += entropy[i]
+        choices = [selected]
     tempered = (logits / decoder.temperature).softmax(-1)
-    probability = math.prod(float(tempered[i, target[i]]) for i in selected)
-    after = [target[i] if i in selected else token for i, token in enumerate(state)]
-    return probability * step_probability(model, decoder, prompt, after, target)
+    total = 0.0
+    for selected in choices:
+        probability = math.prod(float(tempered[i, target[i]]) for i in selected)
+        after = [target[i] if i in selected else token for i, token in enumerate(state)]
+        total += probability * step_probability(model, decoder, prompt, after, target) / len(choices)
+    return total
 
 
 @pytest.mark.parametrize(
@@ -193,8 +199,9 @@ def step_probability(model, decoder, prompt, state, target):
         DiffusionGenerationConfig(max_new_tokens=3, block_length=3, entropy_bound=0.8),
         DiffusionGenerationConfig(max_new_tokens=3, block_length=3, entropy_bound=0.4, temperature=0.8),
         DiffusionGenerationConfig(max_new_tokens=3, block_length=3, unmasking="left_to_right", temperature=1.5),
+        DiffusionGenerationConfig(max_new_tokens=3, block_length=3, unmasking="random"),
     ],
-    ids=["bound", "bound-cool", "left-to-right-hot"],
+    ids=["bound", "bound-cool", "left-to-right-hot", "random"],
 )
 def test_recorded_likelihood_is_the_exact_one_and_is_what_is_sampled(decoder):
     model, prompt = toy()
@@ -209,8 +216,9 @@ def test_recorded_likelihood_is_the_exact_one_and_is_what_is_sampled(decoder):
     trajectory = DiffusionSampler(model, decoder).sample(prompt.expand(draws, -1), seeds=torch.arange(draws))
     sampled = [tuple(row) for row in trajectory.completion_ids.tolist()]
     recorded = trajectory.log_probs.sum(-1).exp()
-    for target, probability in zip(sampled[:200], recorded[:200].tolist()):
-        assert probability == pytest.approx(exact[target], rel=1e-4)
+    if decoder.unmasking != "random":  # there it is that of the order taken
+        for target, probability in zip(sampled[:200], recorded[:200].tolist()):
+            assert probability == pytest.approx(exact[target], rel=1e-4)
     # Pearson's chi-square over the completions expected at least five times. The bound is its mean plus six standard
     # deviations; the seeds are fixed, so that this passes always or never.
     counts = Counter(sampled)
@@ -460,3 +468,46 @@ def test_a_model_without_mask_token_is_refused():
         DiffusionSampler(make_model(mask_token_id=None), config())
     with pytest.raises(ValueError, match="outside the model's 23 embeddings"):
         DiffusionSampler(make_model(mask_token_id=23), config())
+
+
+# ---------------------------------------------------------------- truncation
+
+
+@torch.no_grad()
+def test_truncated_sampling_draws_from_the_nucleus(model):
+    """The support, its order and the probabilities, written out again for each token drawn."""
+    ids, mask = prompts(rows=4)
+    decoder = config(top_k=6, top_p=0.8, temperature=0.7, unmasking="random")
+    trajectory = DiffusionSampler(model, decoder).sample(ids, mask, seeds=torch.arange(4))
+    sizes = set()
+    for row in range(4):
+        prompt = ids[row, mask[row] == 1]
+        for i in range(12):
+            state = trajectory[row : row + 1].state_before(trajectory.unmask_step[row, i], MASK)[0]
+            logits = model(input_ids=torch.cat([prompt, state])[None]).logits[0, len(prompt) + i].double()
+            logits[MASK] = -math.inf
+            best = sorted(range(len(logits)), key=lambda v: -float(logits[v]))[:6]
+            odds = [math.exp(float(logits[v]) / 0.7) for v in best]
+            nucleus = next(n for n in range(1, 7) if sum(odds[:n]) / sum(odds) >= 0.8)
+            support = [v for v in trajectory.support[row, i].tolist() if v >= 0]
+            assert support == best[:nucleus]
+            token = int(trajectory.completion_ids[row, i])
+            expected = math.log(odds[support.index(token)] / sum(odds[:nucleus]))
+            assert float(trajectory.log_probs[row, i]) == pytest.approx(expected, abs=1e-5)
+            sizes.add(nucleus)
+    assert len(sizes) > 2
+
+
+def test_top_k_larger_than_the_vocabulary_is_no_truncation(model):
+    ids, mask = prompts(rows=4)
+    plain, wide = (
+        DiffusionSampler(model, config(top_k=top_k)).sample(ids, mask, seeds=torch.arange(4)) for top_k in (None, 100)
+    )
+    assert plain.support is None and wide.support.shape == (4, 12, 100)
+    assert (wide.support >= 0).sum(-1).unique().tolist() == [22] and not (wide.support == MASK).any()
+
+
+@pytest.mark.parametrize("options", [{"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.1}, {"top_p": 0.9}])
+def test_bad_truncation(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        config(**options)

@@ -43,6 +43,31 @@ def test_sudoku_splits_share_no_solution_and_no_puzzle():
     assert len(set(test["puzzle"])) == 1000
 
 
+@pytest.mark.parametrize("task", [sudoku, countdown])
+@pytest.mark.parametrize("split", ["validation", "Test", "", None])
+def test_no_other_split_exists(task, split):
+    """Taken for the training split, it would put training puzzles into an evaluation."""
+    with pytest.raises(ValueError, match="`split` must be one of 'train', 'test'"):
+        task.make_dataset(split, 5)
+
+
+@pytest.mark.parametrize(
+    "task, options",
+    [
+        (sudoku, {"clues": (0, 3)}),  # would never return
+        (sudoku, {"clues": (9, 4)}),
+        (sudoku, {"clues": (4, 20)}),
+        (countdown, {"operators": "+%"}),
+        (countdown, {"operators": ""}),
+        (countdown, {"count": 0}),
+        (countdown, {"largest": 0}),
+    ],
+)
+def test_impossible_tasks_are_refused(task, options):
+    with pytest.raises(ValueError, match=f"`{next(iter(options))}"):
+        task.make_dataset("test", 5, **options)
+
+
 def test_few_clues_leak_nothing_either():
     options = {"clues": (1, 3), "unique": False}
     train, test = (set(sudoku.make_dataset(split, 400, **options)["puzzle"]) for split in ("train", "test"))

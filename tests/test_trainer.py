@@ -121,7 +121,7 @@ def test_reference_model_is_scored_on_the_policys_views(build):
 
 
 def by_hand(trainer, call):
-    """The method's loss from its formula, in float64, from the policy's logits on hand-made canvases."""
+    """The method's loss from its formula, and its gradient, in float64, from the logits on hand-made canvases."""
     model = copy.deepcopy(AutoModelForCausalLM.from_pretrained(trainer.model.name_or_path)).double()
     model.load_state_dict({k: v.double() for k, v in call["state"].items()})
     inputs, args = call["inputs"], trainer.args
@@ -140,41 +140,58 @@ def by_hand(trainer, call):
             if isinstance(trainer, DiffuGRPOTrainer) or step[i] < tau[row]:
                 seen = torch.zeros_like(seen)
             state = torch.where(seen, o, mask_id)
-            with torch.no_grad():
-                logits = model(input_ids=torch.cat([prompt, state])[None]).logits[0, len(prompt) + i]
-            logits = logits / args.temperature
-            logits[mask_id] = -torch.inf
-            log_prob = logits.log_softmax(-1)[o[i]].item()
-            old = inputs["old_per_token_logps"][row, draw, i].item()
-            advantage = inputs["advantages"][row].item()
-            rho = torch.tensor(log_prob - old).exp().item()
-            clipped = min(max(rho, 1 - args.epsilon), 1 + args.epsilon)
+            logits = model(input_ids=torch.cat([prompt, state])[None]).logits[0, len(prompt) + i]
+            words = torch.arange(len(logits)) != mask_id
+            log_prob = (logits / args.temperature)[o[i]] - (logits[words] / args.temperature).logsumexp(0)
+            old = log_prob.detach()
+            if "old_per_token_logps" in inputs:
+                old = inputs["old_per_token_logps"][row, draw, i].double()
+            advantage = inputs["advantages"][row].double()
+            rho = (log_prob - old).exp()
+            clipped = rho.clamp(1 - args.epsilon, 1 + args.epsilon)
             weight = 1.0
             if isinstance(trainer, DiFFPOTrainer):
-                behaviour = rollout.log_probs[row, i].item()
-                weight = min(args.importance_sampling_clip_max, torch.tensor(old - behaviour).exp().item())
+                behaviour = rollout.log_probs[row, i].double()
+                weight = min(args.importance_sampling_clip_max, (old - behaviour).exp().item())
             terms.append(-weight * min(rho * advantage, clipped * advantage))
         sequences.append(sum(terms) / len(terms))
         total, tokens = total + sum(terms), tokens + len(terms)
-    return total / tokens if args.loss_type == "bnpo" else sum(sequences) / len(sequences)
+    loss = total / tokens if args.loss_type == "bnpo" else sum(sequences) / len(sequences)
+    return loss.item(), torch.autograd.grad(loss, list(model.parameters()))
 
 
-def test_loss_is_the_methods_formula(build, method):
+@pytest.mark.parametrize("num_iterations", [1, 2])
+def test_loss_and_gradient_are_the_methods_formula(build, method, num_iterations):
+    """With and without stored log-probabilities of the old policy."""
+
     class Recorder(spy(METHODS[method][1])):
         def _compute_loss(self, model, inputs):
             state = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
             loss = super()._compute_loss(model, inputs)
-            self.seen[-1]["state"] = state
+            gradient = torch.autograd.grad(loss, list(self.model.parameters()), retain_graph=True)
+            self.seen[-1] |= {"state": state, "gradient": gradient}
             return loss
 
-    trainer = build(method, cls=Recorder, num_iterations=2, max_steps=4, temperature=0.8, learning_rate=3e-2)
+    trainer = build(
+        method,
+        cls=Recorder,
+        num_iterations=num_iterations,
+        max_steps=2 * num_iterations,
+        temperature=0.8,
+        learning_rate=3e-2,
+    )
     trainer.train()
     ratios_seen = 0
     for call in trainer.seen:
-        assert call["loss"] == pytest.approx(by_hand(trainer, call), abs=2e-5)
-        old = call["inputs"]["old_per_token_logps"][:, call["draw"]]
-        ratios_seen += int(((call["log_probs"] - old).abs() > 0.5).sum())
-    assert ratios_seen > 0  # the clip was at work
+        loss, gradient = by_hand(trainer, call)
+        assert call["loss"] == pytest.approx(loss, abs=2e-5)
+        for ours, expected in zip(call["gradient"], gradient, strict=True):
+            torch.testing.assert_close(ours.double(), expected, atol=2e-4, rtol=2e-3)
+        assert ("old_per_token_logps" in call["inputs"]) == (num_iterations > 1)
+        if num_iterations > 1:
+            old = call["inputs"]["old_per_token_logps"][:, call["draw"]]
+            ratios_seen += int(((call["log_probs"] - old).abs() > 0.5).sum())
+    assert ratios_seen > 0 or num_iterations == 1  # the clip was at work
 
 
 def test_importance_weights_equal_the_formula(build):
@@ -276,7 +293,6 @@ def test_rewards_see_the_passes_and_the_threshold(build):
     assert logged["sampler/nfe"] == pytest.approx(sum(seen["nfe"]) / 4)
     assert logged["rewards/speed/mean"] == pytest.approx(-sum(seen["nfe"]) / 4)
     assert logged["sampler/nfe_min"] == min(seen["nfe"]) and logged["sampler/nfe_max"] == max(seen["nfe"])
-    assert 1 <= logged["sampler/tokens_per_step"] <= 4
 
 
 def test_iterable_datasets(build):
@@ -461,3 +477,56 @@ def test_missing_attributes_of_trl_are_named(build, monkeypatch):
     monkeypatch.setattr(trl_hooks, "_ATTRIBUTES", ("_dist", "_renamed"))
     with pytest.raises(ImportError, match=r"trl .* does not fit .*: GRPOTrainer\._renamed is missing\. Install"):
         build("diffpo")
+
+
+def test_metrics_are_those_of_the_rollouts(build):
+    """Computed again, one completion at a time, from what was recorded. Texts end early here."""
+    trainer = build("diffpo", cls=spy(DiFFPOTrainer), per_device_train_batch_size=16, max_steps=1)
+    trainer.train()
+    (call,), logged = trainer.seen, trainer.state.log_history[0]
+    rollout, mask = Trajectory.from_dict(call["inputs"]), call["inputs"]["completion_mask"].bool()
+    speeds, entropies = [], []
+    for row in range(16):
+        text = rollout.completion_ids[row].tolist()
+        end = next((i + 1 for i, token in enumerate(text) if token == 0), len(text))
+        assert end == int(mask[row].sum())
+        speeds.append(end / int(rollout.nfe[row]))
+        written = rollout.unmask_step[row] >= 0
+        entropies.append(rollout.entropies[row, written].mean().item())
+    assert logged["sampler/tokens_per_step"] == pytest.approx(sum(speeds) / 16, rel=1e-5)
+    assert logged["sampler/entropy"] == pytest.approx(sum(entropies) / 16, rel=1e-5)
+    assert logged["sampler/nfe"] == pytest.approx(rollout.nfe.double().mean().item())
+    assert logged["importance_weight/mean"] == pytest.approx(call["weights"][mask].mean().item(), rel=1e-5)
+    assert not mask.all() and (rollout.unmask_step[:, : mask.shape[1]][~mask] >= 0).any()
+
+
+def test_the_rows_of_a_group_have_their_own_draws_unless_they_share_a_canvas(build):
+    for method, groupwise in (("diffpo", False), ("diffu_grpo", True)):
+        trainer = build(method, cls=spy(METHODS[method][1]), max_steps=1)
+        trainer.train()
+        seeds = trainer.seen[0]["inputs"]["draw_seeds"].flatten().tolist()
+        assert len(set(seeds)) == (1 if groupwise else 4)
+
+
+def test_old_policy_is_scored_in_micro_batches(build):
+    trainer = build("diffpo", steps_per_generation=4, gradient_accumulation_steps=4, num_iterations=2, max_steps=1)
+    rows = []
+    trainer.model.register_forward_pre_hook(
+        lambda module, args, kwargs: (
+            rows.append(len(kwargs["input_ids"])) if module.training and not torch.is_grad_enabled() else None
+        ),
+        with_kwargs=True,
+    )
+    trainer.train()
+    assert len(rows) == 2 * 4 and max(rows) <= 2 * 4  # two draws of four micro-batches; 2-MF has two views
+
+
+def test_every_end_token_ends_a_text(build, model_path, tokenizer):
+    model = AutoModelForCausalLM.from_pretrained(model_path)
+    model.generation_config.eos_token_id = [0, 7, 8, 9]
+    trainer = build("diffpo", cls=spy(DiFFPOTrainer), model=model, per_device_train_batch_size=16, max_steps=1)
+    trainer.train()
+    rollout = Trajectory.from_dict(trainer.seen[0]["inputs"])
+    ends = torch.isin(rollout.completion_ids, torch.tensor([0, 7, 8, 9]))
+    assert ends.any(-1).sum() > 8 and (rollout.completion_ids[ends] != 0).any()
+    assert (trainer.seen[0]["inputs"]["completion_mask"] * ends[:, : rollout.unmask_step.shape[1]]).sum(-1).max() <= 1

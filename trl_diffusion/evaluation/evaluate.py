@@ -83,6 +83,13 @@ def tokenize_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Any]) -> 
     return tokenizer(prompts, **options)
 
 
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The tokens that end a text, by the model's generation configuration and the tokenizer."""
+    named = getattr(model.generation_config, "eos_token_id", None)
+    ids = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]
+    return tuple(dict.fromkeys(i for i in ids if i is not None))
+
+
 def evaluate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -106,15 +113,16 @@ def evaluate(
         reward (`Callable`):
             A reward function as TRL takes them; an answer is correct if it returns `1` or more.
         config ([`~trl_diffusion.DiffusionGenerationConfig`]):
-            Decoding settings. Without `eos_token_ids`, the tokenizer's is used.
+            Decoding settings. Without `eos_token_ids`, those of the model's generation configuration and of the
+            tokenizer are used, as in training.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the sampling. The noise belongs to the prompt: two models see the same.
 
     Returns:
         [`Evaluation`]
     """
-    if not config.eos_token_ids and tokenizer.eos_token_id is not None:
-        config = replace(config, eos_token_ids=(tokenizer.eos_token_id,))
+    if not config.eos_token_ids:
+        config = replace(config, eos_token_ids=end_tokens(model, tokenizer))
     prompts = list(dataset["prompt"])
     inputs = tokenize_prompts(tokenizer, prompts)
     seeds = torch.tensor([derive_seed(seed, "evaluate", i) for i in range(len(prompts))])

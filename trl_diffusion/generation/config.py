@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+import numbers
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .unmasking import RULES, SCHEDULED_RULES
@@ -79,15 +80,20 @@ class DiffusionGenerationConfig:
     def validate(self) -> None:
         """
         Raises:
+            `TypeError`: If a value has the wrong type.
             `ValueError`: If a value, or a combination of values, has no meaning.
         """
+        self._check_types()
         for name in ("max_new_tokens", "block_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if self.max_new_tokens % self.block_length:
+            blocks = range(self.block_length, 0, -1)
+            divisor = next(block for block in blocks if self.max_new_tokens % block == 0)
+            below = self.max_new_tokens // self.block_length * self.block_length or self.block_length
             raise ValueError(
-                f"The completion length ({self.max_new_tokens}) must be a multiple of `block_length` "
-                f"({self.block_length})."
+                f"`max_new_tokens` ({self.max_new_tokens}) must be a multiple of `block_length` "
+                f"({self.block_length}). Set `block_length={divisor}` or `max_new_tokens={below}`."
             )
         if self.unmasking not in RULES:
             raise ValueError(f"`unmasking` must be one of {', '.join(map(repr, RULES))}, got {self.unmasking!r}.")
@@ -117,6 +123,16 @@ class DiffusionGenerationConfig:
                     f"`max_denoising_steps` ({self.max_denoising_steps}) must be a multiple of the number of blocks "
                     f"({self.num_blocks}) and at most the completion length ({self.max_new_tokens})."
                 )
+
+    def _check_types(self) -> None:
+        kinds = {int: numbers.Integral, float: numbers.Real, str: str, bool: bool}
+        for f in fields(self):
+            value, annotation = getattr(self, f.name), str(f.type)
+            if annotation.startswith("tuple") or (value is None and "None" in annotation):
+                continue
+            kind = next(kind for kind in kinds if annotation.startswith(kind.__name__))
+            if not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind is not bool):
+                raise TypeError(f"`{f.name}` must be {kind.__name__}, got {value!r}.")
 
     @property
     def num_blocks(self) -> int:

@@ -51,7 +51,7 @@ def score_views(
     batch: RolloutBatch,
     *,
     temperature: float = 1.0,
-    entropy_grad: bool = False,
+    entropies: str = "detached",
 ) -> Scores:
     """
     Score completion tokens on one or several views, in a single forward pass.
@@ -72,8 +72,9 @@ def score_views(
             rollout. Where the rollout drew from a truncated distribution, that one is scored.
         temperature (`float`, *optional*, defaults to `1.0`):
             Temperature of the scored distribution.
-        entropy_grad (`bool`, *optional*, defaults to `False`):
-            Whether the entropies carry a gradient.
+        entropies (`str`, *optional*, defaults to `"detached"`):
+            Whether entropies are computed with a gradient (`"grad"`), without (`"detached"`) or not at all
+            (`"none"`: they are zero).
 
     Returns:
         [`Scores`]
@@ -104,12 +105,9 @@ def score_views(
     # Rows of `logits` are the True entries of `predict`, in order: counting them gives each token its row.
     logits_row = (predict.flatten().cumsum(0) - 1).view_as(predict)[canvas_row, prompt_length + column]
     row = view_row % rows
-    with_grad = nullcontext() if entropy_grad else torch.no_grad()
     if batch.trajectory.support is None:
         log_probs = logits.log_softmax(-1)
         token_log_probs = log_probs[logits_row, targets[row, column]]
-        with with_grad:
-            entropies = entropy_of(log_probs)[logits_row]
     else:
         support = batch.trajectory.support[row, column].long()  # (tokens, k), padded with -1
         kept = logits[logits_row[:, None], support.clamp(min=0)].masked_fill(
@@ -117,8 +115,12 @@ def score_views(
         )
         log_probs = kept.log_softmax(-1)
         token_log_probs = logits[logits_row, targets[row, column]] - kept.logsumexp(-1)
-        with with_grad:
-            entropies = entropy_of(log_probs)
+    token_entropies = torch.zeros_like(token_log_probs)
+    if entropies != "none":
+        with nullcontext() if entropies == "grad" else torch.no_grad():
+            token_entropies = entropy_of(log_probs)
+            if batch.trajectory.support is None:
+                token_entropies = token_entropies[logits_row]
 
     flat = view_row * length + column
 
@@ -128,7 +130,7 @@ def score_views(
 
     return Scores(
         spread(token_log_probs),
-        spread(entropies),
+        spread(token_entropies),
         weights.to(token_log_probs.dtype).view(len(views), rows, length).transpose(0, 1),
         canvases=distinct.shape[0],
     )

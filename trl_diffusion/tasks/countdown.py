@@ -8,13 +8,15 @@ order and with any target.
 from __future__ import annotations
 
 import random
-from typing import Any, Literal
+from typing import Any
 from zlib import crc32
 
 from datasets import Dataset
 
+from .splits import Split, check_split
 
-Split = Literal["train", "test"]
+
+OPERATORS = "+-*/"
 COMPLETION_LENGTH = 16  # "(12-10)*11", the longest answer with three two-digit numbers, its end and padding
 
 
@@ -51,7 +53,16 @@ def sample_problem(
 
     Returns:
         `tuple[list[int], int, str]`: the numbers, the target and one expression that reaches it.
+
+    Raises:
+        `ValueError`: If an argument admits no problem.
     """
+    check_split(split)
+    if not operators or set(operators) - set(OPERATORS):
+        raise ValueError(f"`operators` must be some of {OPERATORS!r}, got {operators!r}.")
+    for name, value in (("count", count), ("largest", largest), ("max_target", max_target)):
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value}.")
     while True:
         numbers = [rng.randint(1, largest) for _ in range(count)]
         if not _belongs_to(numbers, split):

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import functools
 import random
-from typing import Any, Literal
+from typing import Any
 from zlib import crc32
 
 from datasets import Dataset
+
+from .splits import Split, check_split
 
 
 SIDE = 4
 CELLS = SIDE * SIDE
 BLANK = "."
 COMPLETION_LENGTH = CELLS + 4  # the grid, its end-of-text token, and padding to a multiple of the usual block lengths
-
-Split = Literal["train", "test"]
 
 
 def _units() -> list[tuple[int, ...]]:
@@ -110,7 +110,17 @@ def sample_puzzle(
 
     Returns:
         `tuple[str, str]`: the puzzle and the grid, 16 characters each.
+
+    Raises:
+        `ValueError`: If an argument admits no puzzle.
     """
+    check_split(split)
+    least = 4 if unique else 0
+    if not least <= clues[0] <= clues[1] <= CELLS:
+        raise ValueError(
+            f"`clues={clues}` must be a smallest and a largest number between {least} and {CELLS}"
+            + (" (with fewer, no solution is the only one; see `unique`)." if unique else ".")
+        )
     while True:
         grid = rng.choice(split_grids(split))
         given = set(rng.sample(range(CELLS), rng.randint(*clues)))

@@ -135,15 +135,25 @@ class DiffusionGRPOConfig(GRPOConfig):
             raise ValueError("`pad_to_multiple_of` is not supported: the canvas has a fixed length. Leave it unset.")
         if self.max_completion_length is None:
             raise ValueError("`max_completion_length` must be set: it is the length of the canvas.")
-        if not self.temperature > 0:
+        if isinstance(self.temperature, (int, float)) and not self.temperature > 0:
             raise ValueError(
                 f"`temperature={self.temperature}` leaves nothing to learn from: all completions of a group would be "
                 "the same. Set it above 0 (evaluate greedily with `trl_diffusion.DiffusionSampler`)."
             )
         if self.bf16 is None:  # TRL's default is True everywhere, which a machine without a GPU refuses
             self.bf16 = not self.fp16 and not self.use_cpu and is_torch_bf16_gpu_available()
-        self.generation_config()  # validates the sampler's options before anything is loaded
+        self._check_sampler_options()
         super().__post_init__()
+
+    def _check_sampler_options(self) -> None:
+        """Have the sampler validate its options, before anything is loaded, under the names that they have here."""
+        if self.mask_token_id is not None and not isinstance(self.mask_token_id, int):
+            raise TypeError(f"`mask_token_id` must be int, got {self.mask_token_id!r}.")
+        try:
+            self.generation_config()
+        except (TypeError, ValueError) as error:
+            message = str(error).replace("max_new_tokens", "max_completion_length")
+            raise type(error)(message.replace("max_batch_size", "sampler_batch_size")) from None
 
     def _require(self, condition: bool, name: str, requirement: str) -> None:
         """

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -85,6 +86,12 @@ class DiffusionGRPOTrainer(GRPOHooks):
         self.spec = resolve_spec(self.accelerator.unwrap_model(self.model), self.processing_class, args.mask_token_id)
         if self.spec.mask_token_id in self.eos_token_ids:
             raise ValueError(f"`mask_token_id={self.spec.mask_token_id}` is also an end-of-text token.")
+        if not self.eos_token_ids or None in self.eos_token_ids:
+            raise ValueError(
+                "`processing_class` has no end-of-text token, so that no completion would end. Set its `eos_token`."
+            )
+        for dataset, name in ((self.train_dataset, "train_dataset"), (self.eval_dataset, "eval_dataset")):
+            self._check_dataset_lengths(dataset, name)
         embeddings = self.accelerator.unwrap_model(self.model).get_input_embeddings().num_embeddings
         if len(self.processing_class) > embeddings:
             raise ValueError(
@@ -94,7 +101,9 @@ class DiffusionGRPOTrainer(GRPOHooks):
 
     def make_estimator(self, args: Any) -> Estimator:
         """The method's estimator."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} has no estimator. Use a method's trainer, or implement `make_estimator`."
+        )
 
     def make_objective(self, args: Any) -> Objective | None:
         """The method's objective; `None` for the one of TRL's losses that `args.loss_type` names."""
@@ -133,16 +142,32 @@ class DiffusionGRPOTrainer(GRPOHooks):
             sequence_seeds=self._draw_seeds("sequence", 1, prompt_ids).to(device),
         )
 
-    def _check_prompts(self, prompt_ids: list[list[int]]) -> None:
-        if not all(prompt_ids):
-            raise ValueError("A prompt is empty after tokenization. Remove it from the dataset.")
-        longest = max(map(len, prompt_ids)) + self.args.max_completion_length
+    @property
+    def _max_prompt_length(self) -> float:
         limit = getattr(self.model.config, "max_position_embeddings", None)
-        if limit is not None and longest > limit:
+        return math.inf if limit is None else limit - self.args.max_completion_length
+
+    def _check_dataset_lengths(self, dataset: Any, name: str) -> None:
+        """Find prompts that leave no room for the canvas now, rather than when their turn comes."""
+        if isinstance(dataset, dict):
+            for key, part in dataset.items():
+                self._check_dataset_lengths(part, f"{name}[{key!r}]")
+        elif hasattr(dataset, "__len__") and self._max_prompt_length < math.inf:
+            for row, prompt in enumerate(dataset["prompt"]):
+                # A token is at least one byte of text: the tokenizer is spared the prompts that must fit.
+                if len(str(prompt).encode()) > self._max_prompt_length:
+                    self._check_prompts(self.tokenize([prompt]), f" (row {row} of `{name}`: {str(prompt)[:60]!r}…)")
+
+    def _check_prompts(self, prompt_ids: list[list[int]], where: str = "") -> None:
+        if not all(prompt_ids):
+            raise ValueError(f"A prompt is empty after tokenization{where}. Remove it from the dataset.")
+        longest = max(map(len, prompt_ids))
+        if longest > self._max_prompt_length:
             raise ValueError(
-                f"The longest prompt and a canvas of `max_completion_length={self.args.max_completion_length}` make "
-                f"{longest} tokens, more than the {limit} that the model was trained for. Shorten the prompts or the "
-                "canvas."
+                f"A prompt has {longest} tokens{where}, and a canvas of "
+                f"`max_completion_length={self.args.max_completion_length}` leaves room for "
+                f"{self._max_prompt_length} of the {self.model.config.max_position_embeddings} positions that the "
+                "model was trained for. Remove or shorten the prompt, or shorten the canvas."
             )
 
     def _rollout_seeds(self, prompt_ids: list[list[int]]) -> torch.Tensor:
@@ -189,10 +214,6 @@ class DiffusionGRPOTrainer(GRPOHooks):
 
     # ---------------------------------------------------------------- likelihood
 
-    def score(
-        self, model: torch.nn.Module, batch: RolloutBatch, views: list[View], entropy_grad: bool = False
-    ) -> Scores:
+    def score(self, model: torch.nn.Module, batch: RolloutBatch, views: list[View], entropies: str = "none") -> Scores:
         with self.accelerator.autocast():
-            return score_views(
-                model, self.spec, views, batch, temperature=self.args.temperature, entropy_grad=entropy_grad
-            )
+            return score_views(model, self.spec, views, batch, temperature=self.args.temperature, entropies=entropies)

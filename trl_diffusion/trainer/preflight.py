@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any, cast
 
 from accelerate import init_empty_weights
+from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..models import get_family
@@ -27,7 +29,14 @@ def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_co
     Raises:
         `ValueError`: With the argument to change.
     """
+    if not isinstance(model, (str, PreTrainedModel, PeftModel)):
+        raise TypeError(f"`model` must be a model or its id, got {type(model).__name__}.")
     if isinstance(model, str):
+        if os.path.isfile(os.path.join(model, "adapter_config.json")):
+            raise ValueError(
+                f"`model={model!r}` is an adapter. Load it on its base model, and pass the result: "
+                "`peft.AutoPeftModelForCausalLM.from_pretrained(..., is_trainable=True)`."
+            )
         init_kwargs = cast(dict[str, Any], args.model_init_kwargs or {})
         trust_remote_code = init_kwargs.get("trust_remote_code", args.trust_remote_code)
         config = AutoConfig.from_pretrained(
@@ -88,6 +97,8 @@ def check_dataset(dataset: Any, name: str) -> None:
         for key, part in dataset.items():
             check_dataset(part, f"{name}[{key!r}]")
         return
+    if hasattr(dataset, "__len__") and len(dataset) == 0:
+        raise ValueError(f"`{name}` is empty.")
     columns = getattr(dataset, "column_names", None)
     if columns is None:
         return

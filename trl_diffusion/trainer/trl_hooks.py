@@ -57,6 +57,7 @@ _CONTRACT = {
         "compute_entropy",
     ),
     "_compute_loss": ("model", "inputs"),
+    "_tokenize_prompts": ("prompts",),
     "_calculate_rewards": ("inputs", "prompts", "completions", "completion_ids_list"),
     "_log_completion_extra": ("column", "values"),
 }
@@ -151,9 +152,7 @@ class GRPOHooks(GRPOTrainer):
         """Sample one completion per prompt."""
         raise NotImplementedError
 
-    def score(
-        self, model: torch.nn.Module, batch: RolloutBatch, views: list[View], entropy_grad: bool = False
-    ) -> Scores:
+    def score(self, model: torch.nn.Module, batch: RolloutBatch, views: list[View], entropies: str = "none") -> Scores:
         """Score the rollouts' tokens under `model` on some views."""
         raise NotImplementedError
 
@@ -199,6 +198,10 @@ class GRPOHooks(GRPOTrainer):
             values = torch.cat([values, values.new_tensor([extreme])])
             result = getattr(self.accelerator.gather(getattr(values, reduction)()), reduction)()
         self._metrics[self.mode][name].append(result.item())
+
+    def tokenize(self, prompts: list) -> list[list[int]]:
+        """Token ids of prompts, as training will see them."""
+        return self._tokenize_prompts(prompts)[0]
 
     @contextmanager
     def model_for_generation(self) -> Iterator[torch.nn.Module]:
@@ -404,8 +407,8 @@ class GRPOHooks(GRPOTrainer):
     def _pass_loss(
         self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], batch: RolloutBatch, part: Pass
     ) -> torch.Tensor:
-        entropy_grad = self.objective is None and self._entropy_bonus_enabled
-        scores = self.score(model, batch, part.views, entropy_grad=entropy_grad)
+        bonus = self.objective is None and self._entropy_bonus_enabled
+        scores = self.score(model, batch, part.views, entropies="grad" if bonus else "detached")
         if self.objective is None:
             return self._trl_loss(model, inputs, batch, scores, part.token_weights)
         return self._own_loss(self.objective, inputs, batch, scores)
