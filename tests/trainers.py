@@ -86,8 +86,8 @@ def spy(trainer_class):
             self.seen[-1]["weights"] = weights
             return weights
 
-        def score(self, model, batch, views, entropies="none"):
-            scores = super().score(model, batch, views, entropies)
+        def score(self, *args, **kwargs):
+            scores = super().score(*args, **kwargs)
             if torch.is_grad_enabled():
                 self.seen[-1].setdefault("scores", []).append(scores)
             return scores

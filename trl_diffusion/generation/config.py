@@ -8,7 +8,7 @@ import numbers
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from .unmasking import RULES, SCHEDULED_RULES
+from .unmasking import RULES, SCHEDULED_RULES, THRESHOLD_RULES
 
 
 @dataclass
@@ -42,6 +42,9 @@ class DiffusionGenerationConfig:
         confidence_threshold (`float`, *optional*, defaults to `0.9`):
             Threshold of the confidence rule on the largest token probability
             ([Fast-dLLM](https://huggingface.co/papers/2505.22618)). Above `1`, one token per step.
+        learned_threshold (`str`, *optional*, defaults to `"off"`):
+            Whether the model's threshold head decides the threshold, in the place of the two above: `"greedy"` takes
+            its most likely one, `"sample"` draws.
         max_denoising_steps (`int`, *optional*):
             Denoising steps of the scheduled rules over the whole completion, a multiple of the number of blocks.
             Defaults to one token per step.
@@ -67,6 +70,9 @@ class DiffusionGenerationConfig:
     unmasking: str = field(default="entropy_bound", metadata={"help": "The unmasking rule."})
     entropy_bound: float = field(default=0.1, metadata={"help": "Bound of the entropy-bound rule, in nats."})
     confidence_threshold: float = field(default=0.9, metadata={"help": "Threshold of the confidence rule."})
+    learned_threshold: str = field(
+        default="off", metadata={"help": "Whether the model's threshold head decides: 'off', 'greedy' or 'sample'."}
+    )
     max_denoising_steps: int | None = field(default=None, metadata={"help": "Steps of the scheduled rules."})
     temperature: float = field(default=1.0, metadata={"help": "Sampling temperature; 0 is greedy."})
     top_k: int | None = field(default=None, metadata={"help": "Draw from this many most likely tokens."})
@@ -97,6 +103,15 @@ class DiffusionGenerationConfig:
             )
         if self.unmasking not in RULES:
             raise ValueError(f"`unmasking` must be one of {', '.join(map(repr, RULES))}, got {self.unmasking!r}.")
+        if self.learned_threshold not in ("off", "greedy", "sample"):
+            raise ValueError(
+                f"`learned_threshold` must be 'off', 'greedy' or 'sample', got {self.learned_threshold!r}."
+            )
+        if self.learned_threshold != "off" and self.unmasking in SCHEDULED_RULES:
+            raise ValueError(
+                f"`learned_threshold={self.learned_threshold!r}` needs a rule with a threshold, which "
+                f"`unmasking={self.unmasking!r}` has not. Use one of {', '.join(map(repr, THRESHOLD_RULES))}."
+            )
         if math.isinf(self.temperature):
             raise ValueError("`temperature` must be finite.")
         for name in ("entropy_bound", "confidence_threshold", "temperature"):
@@ -157,7 +172,8 @@ class DiffusionGenerationConfig:
         if self.unmasking in SCHEDULED_RULES:
             settings["steps"] = self.max_denoising_steps or self.max_new_tokens
         else:
-            settings["threshold"] = self.threshold
+            learned = self.learned_threshold != "off"
+            settings["threshold"] = f"learned, {self.learned_threshold}" if learned else self.threshold
         if self.top_k is not None:
             settings |= {"top_k": self.top_k, "top_p": self.top_p}
         return settings | {

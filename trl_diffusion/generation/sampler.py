@@ -15,7 +15,8 @@ from typing import cast
 import torch
 from transformers import PreTrainedModel
 
-from ..models.spec import DiffusionSpec, entropy_of, masked_logits, resolve_spec
+from ..models import DiffusionSpec, ThresholdPolicy, resolve_spec, threshold_policy
+from ..models.spec import entropy_of, predict
 from .config import DiffusionGenerationConfig
 from .noise import uniform
 from .trajectory import Trajectory
@@ -52,6 +53,23 @@ class DiffusionSampler:
         self.spec = resolve_spec(cast(PreTrainedModel, model)) if spec is None else spec
         if self.spec.mask_token_id in config.eos_token_ids:
             raise ValueError(f"`eos_token_ids` contains the mask token ({self.spec.mask_token_id}).")
+        self.threshold_policy = self._find_threshold_policy()
+
+    def _find_threshold_policy(self) -> ThresholdPolicy | None:
+        if self.config.learned_threshold == "off":
+            return None
+        policy = threshold_policy(self.model)
+        if policy is None:
+            raise ValueError(
+                f"`learned_threshold={self.config.learned_threshold!r}` needs a model with a threshold head, which "
+                "this one has not. Train one with DiFFPO, or set `learned_threshold='off'`."
+            )
+        if policy.config.rule != self.config.unmasking:
+            raise ValueError(
+                f"The model's threshold head was made for `unmasking={policy.config.rule!r}`, got "
+                f"{self.config.unmasking!r}."
+            )
+        return policy
 
     @torch.no_grad()
     def sample(
@@ -93,6 +111,8 @@ class DiffusionSampler:
             raise ValueError("Prompts must be padded on the left: `attention_mask` has a 0 after a 1.")
         if threshold is not None and self.config.unmasking in SCHEDULED_RULES:
             raise ValueError(f"`threshold` has no effect with `unmasking={self.config.unmasking!r}`.")
+        if threshold is not None and self.threshold_policy is not None:
+            raise ValueError("`threshold` and `learned_threshold` exclude each other.")
         if threshold is not None and not bool((threshold >= 0).all()):  # also refuses NaN
             raise ValueError("`threshold` must not be negative or NaN.")
         if seeds is None:
@@ -112,7 +132,8 @@ class DiffusionSampler:
     def _dummy_pass(self, device: torch.device) -> None:
         ids = torch.full((1, 1), self.spec.mask_token_id, device=device)
         ones = torch.ones_like(ids)
-        masked_logits(self.model, self.spec, ids, ones, ones.bool())
+        head = None if self.threshold_policy is None else torch.zeros(1, dtype=torch.long, device=device)
+        predict(self.model, self.spec, ids, ones, ones.bool(), head)
 
 
 class _Rollout:
@@ -127,25 +148,31 @@ class _Rollout:
         threshold: torch.Tensor | None,
     ) -> None:
         self.model, self.config, self.spec = sampler.model, sampler.config, sampler.spec
+        self.threshold_policy = sampler.threshold_policy
         (rows, self.prompt_length), length = input_ids.shape, self.config.max_new_tokens
+        blocks = self.config.num_blocks
         device = input_ids.device
         canvas = torch.full((rows, length), self.spec.mask_token_id, dtype=torch.long, device=device)
         self.canvas = torch.cat([input_ids, canvas], dim=1)
         self.attention_mask = torch.cat([attention_mask, attention_mask.new_ones(rows, length)], dim=1)
         self.eos = torch.tensor(self.config.eos_token_ids, dtype=torch.long, device=device)
         # A position is written once, so one uniform number per position is all the randomness its token needs.
-        self.token_noise, self.order_noise = uniform(seeds.to(device), (2, length)).unbind(1)
+        noise = uniform(seeds.to(device), (2 * length + blocks,))
+        self.token_noise, self.order_noise, self.threshold_noise = noise.split([length, length, blocks], dim=1)
         if threshold is None:
             threshold = torch.full((rows,), self.config.threshold)
+        learned = self.threshold_policy is not None
         self.trajectory = Trajectory(
             completion_ids=self.canvas[:, self.prompt_length :],  # a view: writing tokens writes the canvas
             unmask_step=torch.full((rows, length), -1, device=device),
             log_probs=torch.zeros(rows, length, device=device),
             entropies=torch.zeros(rows, length, device=device),
             nfe=torch.zeros(rows, dtype=torch.long, device=device),
-            threshold=threshold.to(device, torch.float32),
+            threshold=threshold.to(device, torch.float32)[:, None].repeat(1, blocks),
             slack=torch.zeros(rows, device=device),
             support=self._no_support(rows, length, device),
+            threshold_actions=torch.full((rows, blocks), torch.nan, device=device) if learned else None,
+            threshold_log_probs=torch.zeros(rows, blocks, device=device) if learned else None,
         )
         self._pending = torch.arange(rows, device=device)
 
@@ -160,9 +187,18 @@ class _Rollout:
         rows = self._pending[: self.config.max_batch_size]
         window = self._active_block(rows)  # (r, block) positions within the completion
         masked = record.unmask_step[rows[:, None], window] < 0
-        predict = torch.zeros_like(self.attention_mask[rows], dtype=torch.bool)
-        predict.scatter_(1, self.prompt_length + window, masked)
-        logits = masked_logits(self.model, self.spec, self.canvas[rows], self.attention_mask[rows], predict)
+        positions = torch.zeros_like(self.attention_mask[rows], dtype=torch.bool)
+        positions.scatter_(1, self.prompt_length + window, masked)
+        logits, outputs = predict(
+            self.model,
+            self.spec,
+            self.canvas[rows],
+            self.attention_mask[rows],
+            positions,
+            self._head_positions(window),
+        )
+        if self.threshold_policy is not None and outputs is not None:
+            self._choose_threshold(self.threshold_policy, rows, window[:, 0] // self.config.block_length, outputs)
 
         statistics = self._statistics(logits.log_softmax(-1), masked, self.order_noise[rows[:, None], window])
         if not bool(statistics.p_max.isfinite().all()):
@@ -192,6 +228,36 @@ class _Rollout:
         first_masked = (self.trajectory.unmask_step[rows] < 0).int().argmax(-1)
         return (first_masked // block * block)[:, None] + torch.arange(block, device=rows.device)
 
+    def _head_positions(self, window: torch.Tensor) -> torch.Tensor | None:
+        """Where the threshold head reads: the last position before the active block, or of the prompt."""
+        if self.threshold_policy is None:
+            return None
+        return self.prompt_length - 1 + window[:, 0] * self.threshold_policy.config.per_block
+
+    def _choose_threshold(
+        self, policy: ThresholdPolicy, rows: torch.Tensor, block: torch.Tensor, outputs: torch.Tensor
+    ) -> None:
+        """Draw the threshold of rows that need one: at the start of a block, or of the rollout."""
+        record = self.trajectory
+        assert record.threshold_actions is not None and record.threshold_log_probs is not None
+        column = block * policy.config.per_block
+        before = record.threshold_actions[rows, column]
+        if self.config.learned_threshold == "greedy":
+            actions = policy.greedy(outputs)
+        else:
+            actions = policy.sample(outputs, self.threshold_noise[rows, column])
+        actions = torch.where(before.isnan(), actions, before)
+        log_probs = torch.where(
+            before.isnan(), policy.log_prob(outputs, actions), record.threshold_log_probs[rows, column]
+        )
+        record.threshold_actions[rows, column] = actions
+        record.threshold_log_probs[rows, column] = log_probs
+        thresholds = policy.threshold(actions)
+        if policy.config.per_block:
+            record.threshold[rows, block] = thresholds
+        else:
+            record.threshold[rows] = thresholds[:, None]
+
     @staticmethod
     def _statistics(log_probs: torch.Tensor, masked: torch.Tensor, order_noise: torch.Tensor) -> BlockStatistics:
         def spread(values: torch.Tensor) -> torch.Tensor:
@@ -207,7 +273,7 @@ class _Rollout:
     def _select(self, statistics: BlockStatistics, rows: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
         rule = RULES[self.config.unmasking]
         if self.config.unmasking not in SCHEDULED_RULES:
-            return rule(statistics, self.trajectory.threshold[rows])
+            return rule(statistics, self.trajectory.threshold[rows, window[:, 0] // self.config.block_length])
         # Spread the block's tokens evenly over its steps, the remainder over the first ones.
         nfe = self.trajectory.nfe[rows]
         written_at = self.trajectory.unmask_step[rows[:, None], window]

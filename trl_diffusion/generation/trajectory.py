@@ -27,14 +27,19 @@ class Trajectory:
             Entropy, in nats, of the model's distribution when the token was written; `0` where never written.
         nfe (`torch.Tensor` of shape `(rows,)`, int64):
             Forward passes spent on the row.
-        threshold (`torch.Tensor` of shape `(rows,)`, float32):
-            Threshold the row was decoded with; NaN under a scheduled rule.
+        threshold (`torch.Tensor` of shape `(rows, blocks)`, float32):
+            Threshold that each block was decoded with; NaN under a scheduled rule.
         slack (`torch.Tensor` of shape `(rows,)`, float32):
             Sum over steps of `sum(H) - max(H)` over the tokens written: in nats, as far as the model's marginals are
             consistent, a bound on what parallel writing lost against one token at a time.
         support (`torch.Tensor` of shape `(rows, length, top_k)`, int32, *optional*):
             Tokens that the distribution was truncated to when the token was drawn, padded with `-1`; `None` if it was
             not truncated.
+        threshold_actions (`torch.Tensor` of shape `(rows, blocks)`, float32, *optional*):
+            What the threshold policy drew at the start of each block, see [`~trl_diffusion.models.ThresholdPolicy`];
+            NaN where it drew nothing. `None` without such a policy.
+        threshold_log_probs (`torch.Tensor` of shape `(rows, blocks)`, float32, *optional*):
+            Log-probabilities of these actions; `0` where nothing was drawn.
     """
 
     completion_ids: torch.Tensor
@@ -45,6 +50,8 @@ class Trajectory:
     threshold: torch.Tensor
     slack: torch.Tensor
     support: torch.Tensor | None = None
+    threshold_actions: torch.Tensor | None = None
+    threshold_log_probs: torch.Tensor | None = None
 
     def state_before(self, step: torch.Tensor | int, mask_token_id: int) -> torch.Tensor:
         """

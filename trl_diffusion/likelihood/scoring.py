@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ..models.spec import DiffusionSpec, entropy_of, masked_logits
+from ..generation.trajectory import Trajectory
+from ..models import DiffusionSpec, ThresholdPolicy
+from ..models.spec import entropy_of, predict
 from .views import RolloutBatch, View
 
 
@@ -26,12 +28,18 @@ class Scores:
             The views' weights.
         canvases (`int`):
             Rows that went through the model: distinct canvases with something to score.
+        threshold_log_probs (`torch.Tensor` of shape `(rows, blocks)`, *optional*):
+            Log-probabilities of the thresholds that the rollouts drew; `0` where they drew none.
+        threshold_entropies (`torch.Tensor` of shape `(rows, blocks)`, *optional*):
+            Entropies of the distributions they were drawn from.
     """
 
     log_probs: torch.Tensor
     entropies: torch.Tensor
     weights: torch.Tensor
     canvases: int
+    threshold_log_probs: torch.Tensor | None = None
+    threshold_entropies: torch.Tensor | None = None
 
     @property
     def token_log_probs(self) -> torch.Tensor:
@@ -52,6 +60,7 @@ def score_views(
     *,
     temperature: float = 1.0,
     entropies: str = "detached",
+    threshold_policy: ThresholdPolicy | None = None,
 ) -> Scores:
     """
     Score completion tokens on one or several views, in a single forward pass.
@@ -75,62 +84,126 @@ def score_views(
         entropies (`str`, *optional*, defaults to `"detached"`):
             Whether entropies are computed with a gradient (`"grad"`), without (`"detached"`) or not at all
             (`"none"`: they are zero).
+        threshold_policy ([`~trl_diffusion.models.ThresholdPolicy`], *optional*):
+            Scores the rollouts' thresholds, too, on the canvases that they were drawn on, in the same forward pass.
 
     Returns:
         [`Scores`]
     """
-    targets, prompt_mask = batch.trajectory.completion_ids, batch.prompt_mask
-    rows, length = targets.shape
-    prompt_length = prompt_mask.shape[1]
-    canvases = torch.cat([torch.cat([view.prompt_ids, view.completion_ids], dim=1) for view in views])
-    weights = torch.cat([view.weights for view in views])
-    attention_mask = torch.cat([prompt_mask, prompt_mask.new_ones(rows, length)], dim=1).repeat(len(views), 1)
+    (rows, length), prompt_length = batch.scored.shape, batch.prompt_mask.shape[1]
+    weights = torch.stack([view.weights for view in views])  # (views, rows, length)
+    used = (weights != 0).any(-1)
+    used[0, 0] |= ~used.any()  # even with nothing to score: sharded engines wait for this process's forward pass
+    canvases = [(view.prompt_ids, view.completion_ids) for view in views]
+    starts = torch.empty(0, dtype=torch.long)
+    if threshold_policy is not None:
+        starts = _block_starts(batch.trajectory)  # (blocks, rows)
+        canvases += [(batch.prompt_ids, batch.trajectory.state_before(step, spec.mask_token_id)) for step in starts]
+        used = torch.cat([used, _drawn(batch.trajectory)])
+    distinct, canvas_of = _distinct_canvases(canvases, used, batch.prompt_mask)
 
-    # Token j of the flat list below is scored on canvas `view_row[j]`, and belongs to row `view_row[j] % rows`.
-    view_row, column = weights.nonzero(as_tuple=True)
-    used = (weights != 0).any(dim=1)
-    used[0] |= ~used.any()  # even with nothing to score: sharded engines wait for this process's forward pass
-    key = canvases.masked_fill(attention_mask == 0, -1)[used]  # what padding holds makes no difference
-    distinct, member_of = torch.unique(key, dim=0, return_inverse=True)
-    position_of = torch.cumsum(used, 0) - 1
-    canvas_row = member_of[position_of[view_row]]
-
-    predict = torch.zeros(distinct.shape, dtype=torch.bool, device=targets.device)
-    predict[canvas_row, prompt_length + column] = True
-    visible = (distinct >= 0).to(attention_mask.dtype)
-    logits = masked_logits(model, spec, distinct.clamp(min=0), visible, predict)
+    # Token j of the flat lists below is scored on view[j], and belongs to row[j].
+    view, row, column = weights.nonzero(as_tuple=True)
+    positions = torch.zeros(distinct.shape, dtype=torch.bool, device=distinct.device)
+    positions[canvas_of[view, row], prompt_length + column] = True
+    head_positions = None
+    if threshold_policy is not None:
+        head_positions = torch.full((len(distinct),), prompt_length - 1, device=distinct.device)
+        if threshold_policy.config.per_block:
+            block_length = length // len(starts)
+            block, drawn_row = used[len(views) :].nonzero(as_tuple=True)
+            head_positions[canvas_of[len(views) + block, drawn_row]] += block * block_length
+    visible = (distinct >= 0).to(batch.prompt_mask.dtype)
+    logits, outputs = predict(model, spec, distinct.clamp(min=0), visible, positions, head_positions)
     if temperature != 1.0:  # a copy of the largest tensor there is
         logits = logits / temperature
 
-    # Rows of `logits` are the True entries of `predict`, in order: counting them gives each token its row.
-    logits_row = (predict.flatten().cumsum(0) - 1).view_as(predict)[canvas_row, prompt_length + column]
-    row = view_row % rows
-    if batch.trajectory.support is None:
-        log_probs = logits.log_softmax(-1)
-        token_log_probs = log_probs[logits_row, targets[row, column]]
-    else:
-        support = batch.trajectory.support[row, column].long()  # (tokens, k), padded with -1
-        kept = logits[logits_row[:, None], support.clamp(min=0)].masked_fill(
-            support < 0, torch.finfo(logits.dtype).min
-        )
-        log_probs = kept.log_softmax(-1)
-        token_log_probs = logits[logits_row, targets[row, column]] - kept.logsumexp(-1)
-    token_entropies = torch.zeros_like(token_log_probs)
-    if entropies != "none":
-        with nullcontext() if entropies == "grad" else torch.no_grad():
-            token_entropies = entropy_of(log_probs)
-            if batch.trajectory.support is None:
-                token_entropies = token_entropies[logits_row]
-
-    flat = view_row * length + column
+    # Rows of `logits` are the True entries of `positions`, in order: counting them gives each token its row.
+    rank = (positions.flatten().cumsum(0) - 1).view_as(positions)
+    logits_row = rank[canvas_of[view, row], prompt_length + column]
+    log_probs, token_entropies = _score_tokens(logits, logits_row, batch.trajectory, row, column, entropies)
+    flat = (row * len(views) + view) * length + column
 
     def spread(values: torch.Tensor) -> torch.Tensor:
-        spread = values.new_zeros(len(views) * rows * length).index_add(0, flat, values)
-        return spread.view(len(views), rows, length).transpose(0, 1)
+        zeros = values.new_zeros(rows * len(views) * length)
+        return zeros.index_add(0, flat, values).view(rows, len(views), length)
 
-    return Scores(
-        spread(token_log_probs),
-        spread(token_entropies),
-        weights.to(token_log_probs.dtype).view(len(views), rows, length).transpose(0, 1),
-        canvases=distinct.shape[0],
+    scores = Scores(
+        spread(log_probs), spread(token_entropies), weights.transpose(0, 1).to(log_probs.dtype), len(distinct)
     )
+    if threshold_policy is not None and outputs is not None:
+        _score_thresholds(scores, threshold_policy, outputs, canvas_of[len(views) :], batch.trajectory)
+    return scores
+
+
+def _distinct_canvases(
+    canvases: list[tuple[torch.Tensor, torch.Tensor]], used: torch.Tensor, prompt_mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Canvases without repetition, `(distinct, prompt_length + length)`, with -1 on padding, whose content makes no
+    difference; and for each canvas `(canvases, rows)` which of them it is, meaningless where it is not used.
+    """
+    together = torch.cat([torch.cat(pair, dim=1) for pair in canvases])
+    padding = torch.nn.functional.pad(prompt_mask == 0, (0, together.shape[1] - prompt_mask.shape[1]))
+    together = together.masked_fill(padding.repeat(len(canvases), 1), -1)
+    distinct, index = torch.unique(together[used.flatten()], dim=0, return_inverse=True)
+    return distinct, index[(used.flatten().cumsum(0) - 1).clamp(min=0)].view_as(used)
+
+
+def _score_tokens(
+    logits: torch.Tensor,
+    logits_row: torch.Tensor,
+    trajectory: Trajectory,
+    row: torch.Tensor,
+    column: torch.Tensor,
+    entropies: str,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities and entropies of some tokens, in the distribution that the rollout drew from."""
+    tokens = trajectory.completion_ids[row, column]
+    if trajectory.support is None:
+        log_probs = logits.log_softmax(-1)
+        token_log_probs = log_probs[logits_row, tokens]
+    else:
+        support = trajectory.support[row, column].long()  # (tokens, top_k), padded with -1
+        logits = logits[logits_row]
+        nothing = torch.finfo(logits.dtype).min
+        log_probs = logits.gather(-1, support.clamp(min=0)).masked_fill(support < 0, nothing).log_softmax(-1)
+        drawn = (support == tokens[:, None]).int().argmax(-1, keepdim=True)
+        token_log_probs = log_probs.gather(-1, drawn)[:, 0]
+    if entropies == "none":
+        return token_log_probs, torch.zeros_like(token_log_probs)
+    with nullcontext() if entropies == "grad" else torch.no_grad():
+        values = entropy_of(log_probs)
+    return token_log_probs, values[logits_row] if trajectory.support is None else values
+
+
+def _block_starts(trajectory: Trajectory) -> torch.Tensor:
+    """The step in which each block was begun, `(blocks, rows)`; beyond the last where it never was."""
+    steps = trajectory.unmask_step.unflatten(1, (trajectory.threshold.shape[1], -1))
+    return torch.where(steps >= 0, steps, trajectory.nfe[:, None, None]).amin(-1).T
+
+
+def _drawn(trajectory: Trajectory) -> torch.Tensor:
+    """Where a threshold was drawn, `(blocks, rows)`."""
+    assert trajectory.threshold_actions is not None
+    return ~trajectory.threshold_actions.T.isnan()
+
+
+def _score_thresholds(
+    scores: Scores,
+    policy: ThresholdPolicy,
+    outputs: torch.Tensor,
+    canvas_of: torch.Tensor,
+    trajectory: Trajectory,
+) -> None:
+    """Add the scores of the thresholds that were drawn."""
+    drawn = _drawn(trajectory)
+    assert trajectory.threshold_actions is not None
+    outputs = outputs[canvas_of[drawn]]
+
+    def spread(values: torch.Tensor) -> torch.Tensor:
+        by_block = values.new_zeros(drawn.shape).masked_scatter(drawn, values)
+        return by_block.T
+
+    scores.threshold_log_probs = spread(policy.log_prob(outputs, trajectory.threshold_actions.T[drawn]))
+    scores.threshold_entropies = spread(policy.entropy(outputs))

@@ -2,6 +2,7 @@
 from . import llada
 from .llada import LLaDAConfig, LLaDAModel, LLaDAModelLM
 from .spec import DiffusionFamily, DiffusionSpec, get_family, register_family, resolve_spec
+from .threshold import ThresholdHeadConfig, ThresholdHeadMixin, ThresholdPolicy, threshold_policy
 
 
 llada.register()
@@ -12,7 +13,11 @@ __all__ = [
     "LLaDAConfig",
     "LLaDAModel",
     "LLaDAModelLM",
+    "ThresholdHeadConfig",
+    "ThresholdHeadMixin",
+    "ThresholdPolicy",
     "get_family",
     "register_family",
     "resolve_spec",
+    "threshold_policy",
 ]

@@ -25,7 +25,10 @@ from transformers import (
 )
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, apply_renamings
+from transformers.modeling_utils import slice_logits_to_keep
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+
+from .threshold import ThresholdHeadMixin, ThresholdOutput
 
 
 # What the Hub's configuration can say and this implementation does not do. A checkpoint that asks for it is refused
@@ -80,6 +83,8 @@ class LLaDAConfig(PreTrainedConfig):
             Whether the query, key and value projections have a bias.
         weight_tying (`bool`, *optional*, defaults to `False`):
             Whether the LM head shares the embedding's weights.
+        threshold_head (`dict`, *optional*):
+            Fields of the [`~trl_diffusion.models.ThresholdHeadConfig`] of the model's threshold head, if it has one.
 
     Fields of the Hub's `config.json` that change the architecture into something other than this one (ALiBi, layer
     norm instead of RMS norm, …) raise a `ValueError`. The others are kept and written back.
@@ -134,6 +139,7 @@ class LLaDAConfig(PreTrainedConfig):
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
+    threshold_head: dict | None = None
     use_cache: bool = False
     rope_parameters: dict | None = None
     # transformers' masking utilities build a bidirectional mask for Llama's code on this flag.
@@ -201,7 +207,7 @@ class LLaDAModel(LlamaModel):
         self.post_init()
 
 
-class LLaDAModelLM(LlamaForCausalLM):
+class LLaDAModelLM(ThresholdHeadMixin, LlamaForCausalLM):
     """
     LLaDA with its LM head, under the class name that the Hub's checkpoints carry in `architectures`.
 
@@ -218,8 +224,45 @@ class LLaDAModelLM(LlamaForCausalLM):
         self.model = LLaDAModel(config)
         self.vocab_size = config.num_embeddings
         self.lm_head = nn.Linear(config.d_model, config.num_embeddings, bias=False)
+        self._make_threshold_head()
         self.register_load_state_dict_pre_hook(_rename_state_dict)
         self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        head = getattr(self, "threshold_head", None)
+        if head is not None and module is head.output:
+            head.reset_output()
+        else:
+            super()._init_weights(module)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        threshold_positions: torch.Tensor | None = None,
+        **kwargs,
+    ):
+        """
+        [`~transformers.LlamaForCausalLM`]'s, with the threshold head where it is asked for.
+
+        Args:
+            threshold_positions (`torch.Tensor` of shape `(rows,)`, *optional*):
+                Position whose hidden state the threshold head reads in each row. The output then has
+                `threshold_outputs`.
+        """
+        if threshold_positions is None:
+            return super().forward(
+                input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=logits_to_keep, **kwargs
+            )
+        if self.threshold_head is None:
+            raise ValueError("`threshold_positions` needs a threshold head; see `add_threshold_head`.")
+        hidden_states = self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs).last_hidden_state
+        rows = torch.arange(len(threshold_positions), device=threshold_positions.device)
+        return ThresholdOutput(
+            logits=self.lm_head(slice_logits_to_keep(hidden_states, logits_to_keep)),
+            threshold_outputs=self.threshold_head(hidden_states[rows, threshold_positions]),
+        )
 
     def generate(self, *args, **kwargs):
         """Refuses: left-to-right generation of a bidirectional model returns fluent-looking noise."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 
@@ -113,15 +113,31 @@ def resolve_spec(
     return DiffusionSpec(mask_token_id=mask_token_id, logit_shift=family.logit_shift)
 
 
-def masked_logits(
+class Prediction(NamedTuple):
+    """
+    What a model says about masked positions.
+
+    Args:
+        logits (`torch.Tensor` of shape `(positions, vocabulary)`):
+            At least float32. The mask token has probability zero.
+        threshold_outputs (`torch.Tensor` of shape `(rows, num_outputs)`, *optional*):
+            Of the threshold head, if it was asked.
+    """
+
+    logits: torch.Tensor
+    threshold_outputs: torch.Tensor | None
+
+
+def predict(
     model: torch.nn.Module,
     spec: DiffusionSpec,
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
     positions: torch.Tensor,
-) -> torch.Tensor:
+    threshold_positions: torch.Tensor | None = None,
+) -> Prediction:
     """
-    Logits that predict the tokens at chosen positions, computed at no others.
+    Predict the tokens at chosen positions, and compute logits at no others.
 
     Args:
         model (`torch.nn.Module`):
@@ -134,17 +150,19 @@ def masked_logits(
             `0` hides a position (padding) from the others.
         positions (`torch.Tensor` of shape `(rows, length)`, bool):
             Positions to predict.
+        threshold_positions (`torch.Tensor` of shape `(rows,)`, *optional*):
+            Where the threshold head reads.
 
     Returns:
-        `torch.Tensor` of shape `(positions.sum(), vocabulary)`, at least float32, rows in the order of
-        `positions.nonzero()`. The mask token has probability zero.
+        [`Prediction`]: logits in the order of `positions.nonzero()`.
     """
     if spec.logit_shift:
         positions = positions.roll(-spec.logit_shift, dims=1)
-    logits = model(input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=positions).logits
-    logits = logits if logits.dtype == torch.float64 else logits.float()
+    options = {} if threshold_positions is None else {"threshold_positions": threshold_positions}
+    output = model(input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=positions, **options)
+    logits = output.logits if output.logits.dtype == torch.float64 else output.logits.float()
     logits[:, spec.mask_token_id] = torch.finfo(logits.dtype).min
-    return logits
+    return Prediction(logits, None if threshold_positions is None else output.threshold_outputs)
 
 
 def entropy_of(log_probs: torch.Tensor) -> torch.Tensor:

@@ -10,10 +10,10 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.utils import get_config_model_id, pad
 
-from ..generation import DiffusionSampler, Trajectory
+from ..generation import DiffusionGenerationConfig, DiffusionSampler, Trajectory
 from ..generation.noise import derive_seed
 from ..likelihood import Estimator, RolloutBatch, Scores, View, score_views
-from ..models import resolve_spec
+from ..models import ThresholdPolicy, resolve_spec
 from ..objectives import Objective
 from .base_config import DiffusionGRPOConfig
 from .preflight import check_dataset, check_model, check_processing_class
@@ -33,6 +33,8 @@ class DiffusionGRPOTrainer(GRPOHooks):
 
     args: DiffusionGRPOConfig
     processing_class: PreTrainedTokenizerBase
+
+    threshold_policy: ThresholdPolicy | None = None
 
     _config_class: ClassVar[type[DiffusionGRPOConfig]] = DiffusionGRPOConfig
     _tag_names = ["trl", "trl-diffusion"]
@@ -67,6 +69,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
             if dataset is not None:
                 check_dataset(dataset, name)
         check_model(model, args, peft_config)
+        peft_config = self.prepare_model(model, args, peft_config)
         self.estimator = self.make_estimator(args)
         self.objective = self.make_objective(args)
 
@@ -99,6 +102,10 @@ class DiffusionGRPOTrainer(GRPOHooks):
                 "embeddings: they do not belong together."
             )
 
+    def prepare_model(self, model: str | PreTrainedModel, args: Any, peft_config: Any) -> Any:
+        """A place to change the model, or how it is loaded, before it is wrapped. Returns the PEFT configuration."""
+        return peft_config
+
     def make_estimator(self, args: Any) -> Estimator:
         """The method's estimator."""
         raise NotImplementedError(
@@ -126,7 +133,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
         tokens = [torch.tensor(ids) for ids in prompt_ids]
         input_ids = pad(tokens, padding_value=self.processing_class.pad_token_id, padding_side="left").to(device)
         attention_mask = pad([torch.ones_like(ids) for ids in tokens], padding_value=0, padding_side="left").to(device)
-        config = self.args.generation_config(tuple(self.eos_token_ids))
+        config = self.decoder()
         with self.model_for_generation() as model, self.accelerator.autocast():
             trajectory = DiffusionSampler(model, config, self.spec).sample(
                 input_ids,
@@ -141,6 +148,10 @@ class DiffusionGRPOTrainer(GRPOHooks):
             draw_seeds=self._draw_seeds("draw", draws, prompt_ids).to(device),
             sequence_seeds=self._draw_seeds("sequence", 1, prompt_ids).to(device),
         )
+
+    def decoder(self) -> DiffusionGenerationConfig:
+        """The sampler's settings for the next rollouts."""
+        return self.args.generation_config(tuple(self.eos_token_ids))
 
     @property
     def _max_prompt_length(self) -> float:
@@ -208,12 +219,32 @@ class DiffusionGRPOTrainer(GRPOHooks):
         self.record_metric("sampler/tokens_per_step", text_lengths / nfe)
         self.record_metric("sampler/slack", trajectory.slack)
         self.record_metric("sampler/entropy", trajectory.entropies.sum(-1) / written)
+        if trajectory.threshold_actions is not None:
+            drawn = trajectory.threshold[~trajectory.threshold_actions.isnan()]
+            self.record_metric("threshold/mean", drawn)
+            self.record_metric("threshold/min", drawn, "min")
+            self.record_metric("threshold/max", drawn, "max")
 
     def reward_columns(self, trajectory: Trajectory) -> dict[str, list]:
-        return {"nfe": trajectory.nfe.tolist(), "threshold": trajectory.threshold.tolist()}
+        return {"nfe": trajectory.nfe.tolist(), "threshold": trajectory.threshold[:, 0].tolist()}
 
     # ---------------------------------------------------------------- likelihood
 
-    def score(self, model: torch.nn.Module, batch: RolloutBatch, views: list[View], entropies: str = "none") -> Scores:
+    def score(
+        self,
+        model: torch.nn.Module,
+        batch: RolloutBatch,
+        views: list[View],
+        entropies: str = "none",
+        thresholds: bool = False,
+    ) -> Scores:
         with self.accelerator.autocast():
-            return score_views(model, self.spec, views, batch, temperature=self.args.temperature, entropies=entropies)
+            return score_views(
+                model,
+                self.spec,
+                views,
+                batch,
+                temperature=self.args.temperature,
+                entropies=entropies,
+                threshold_policy=self.threshold_policy if thresholds else None,
+            )

@@ -3,7 +3,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..models import ThresholdHeadConfig
 from .base_config import DiffusionGRPOConfig
+
+
+REGIMES = ("model", "sampler", "joint")
 
 
 @dataclass
@@ -28,6 +32,26 @@ class DiFFPOConfig(DiffusionGRPOConfig):
             The mean over a completion's tokens, then over completions: the paper's `1/|o|`.
         scale_rewards (`str`, *optional*, defaults to `"none"`):
             Advantages are centred, and not divided by the standard deviation.
+
+        > Parameters that control the learned threshold
+
+        regime (`str`, *optional*, defaults to `"model"`):
+            What is trained: `"model"`, with the threshold that the options of the sampler name; `"sampler"`, the
+            threshold head alone; or both, `"joint"`. Something in the reward must speak for speed, or the head learns
+            to be careful: see [`~trl_diffusion.rewards.with_speed_bonus`].
+        threshold_head (`str`, *optional*, defaults to `"grid"`):
+            `"grid"`, a categorical distribution over `threshold_grid`, or `"continuous"`.
+        threshold_grid (`list[float]`, *optional*):
+            Thresholds to choose from. Defaults to seven that span the rule's useful range.
+        threshold_limit (`float`, *optional*):
+            Upper end of the continuous threshold. Defaults to 10 nats, or to probability 1.
+        threshold_per_block (`bool`, *optional*, defaults to `False`):
+            Whether a threshold is drawn at the start of each block, from the canvas as it then is: a step beyond the
+            paper, which draws one per completion.
+        threshold_learning_rate (`float`, *optional*, defaults to `1e-3`):
+            Learning rate of the head. It follows the schedule of the model's.
+        threshold_coefficient (`float`, *optional*, defaults to `1.0`):
+            Factor on the head's advantages, relative to those of a token.
     """
 
     importance_sampling_correction: bool = field(
@@ -40,6 +64,19 @@ class DiFFPOConfig(DiffusionGRPOConfig):
     epsilon: float = field(default=0.5, metadata={"help": "Clipping range of the ratio."})
     loss_type: str = field(default="grpo", metadata={"help": "The loss formulation, see GRPOConfig."})
     scale_rewards: str = field(default="none", metadata={"help": "How advantages are scaled, see GRPOConfig."})
+    regime: str = field(default="model", metadata={"help": "What is trained: 'model', 'sampler' or 'joint'."})
+    threshold_head: str = field(default="grid", metadata={"help": "The threshold's policy: 'grid' or 'continuous'."})
+    threshold_grid: list[float] | None = field(
+        default=None, metadata={"help": "Thresholds to choose from. Default: seven that span the useful range."}
+    )
+    threshold_limit: float | None = field(
+        default=None, metadata={"help": "Upper end of the continuous threshold. Default: 10 nats, or probability 1."}
+    )
+    threshold_per_block: bool = field(
+        default=False, metadata={"help": "Whether a threshold is drawn at the start of each block."}
+    )
+    threshold_learning_rate: float = field(default=1e-3, metadata={"help": "Learning rate of the threshold head."})
+    threshold_coefficient: float = field(default=1.0, metadata={"help": "Factor on the head's advantages."})
 
     def __post_init__(self):
         if not self.importance_sampling_clip_max > 0:
@@ -47,4 +84,26 @@ class DiFFPOConfig(DiffusionGRPOConfig):
                 f"`importance_sampling_clip_max` must be positive, got {self.importance_sampling_clip_max}. To train "
                 "without the correction, set `importance_sampling_correction=False`."
             )
+        self._require(self.regime in REGIMES, "regime", f"must be one of {', '.join(map(repr, REGIMES))}.")
+        self._require(self.threshold_learning_rate > 0, "threshold_learning_rate", "must be positive.")
+        self._require(self.threshold_coefficient > 0, "threshold_coefficient", "must be positive.")
+        if self.regime != "model":
+            self.threshold_head_config()
         super().__post_init__()
+
+    @property
+    def learns_threshold(self) -> bool:
+        """Whether a threshold head is trained."""
+        return self.regime != "model"
+
+    def threshold_head_config(self) -> ThresholdHeadConfig:
+        """The head to train, if the model has none yet."""
+        limits = {"entropy_bound": self.entropy_bound, "confidence_threshold": self.confidence_threshold}
+        return ThresholdHeadConfig(
+            kind=self.threshold_head,
+            rule=self.unmasking,
+            grid=self.threshold_grid,
+            limit=self.threshold_limit,
+            initial=limits.get(self.unmasking),
+            per_block=self.threshold_per_block,
+        )

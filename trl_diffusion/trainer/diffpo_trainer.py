@@ -16,22 +16,36 @@ and the gap between the surrogate and the policy that really sampled is correcte
 The denominator of w was recorded by the sampler, at no cost. The authors have published neither code nor the end of
 this formula: the placement of w is reconstructed from the paper's description. Without truncation w rho telescopes to
 the surrogate over the sampler's probability, which is the off-policy ratio that the paper argues for.
+
+The threshold of the sampler can be learned, too (`regime="joint"`, or `"sampler"` alone). It is drawn once per
+rollout, from a distribution that depends on the prompt, and enters the loss as one more token, with a ratio of its own
+and without an importance weight, since its likelihood is exact. The form of the paper's threshold predictor is not
+published; ours is [`~trl_diffusion.models.threshold.ThresholdHead`].
 """
 
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 import torch
 
-from ..likelihood import Estimator, RolloutBatch, TwoTimesMeanField
+from ..generation import DiffusionGenerationConfig
+from ..likelihood import Estimator, MeanField, RolloutBatch, TwoTimesMeanField
+from ..models import threshold_policy
 from .base_trainer import DiffusionGRPOTrainer
 from .diffpo_config import DiFFPOConfig
+from .threshold_training import (
+    attach_threshold_head,
+    freeze_what_the_regime_leaves,
+    head_parameters,
+    separate_learning_rate,
+)
 
 
 class DiFFPOTrainer(DiffusionGRPOTrainer):
     """
-    Trainer for DiFFPO with the model as the only learner.
+    Trainer for DiFFPO: of the model, of the sampler's threshold, or of both.
 
     Example:
 
@@ -68,10 +82,37 @@ class DiFFPOTrainer(DiffusionGRPOTrainer):
             }"""),
     }
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        freeze_what_the_regime_leaves(self.model, self.args.regime)
+        if self.args.learns_threshold:
+            self.threshold_policy = threshold_policy(self.accelerator.unwrap_model(self.model))
+
+    def prepare_model(self, model: Any, args: DiFFPOConfig, peft_config: Any) -> Any:
+        return attach_threshold_head(model, args, peft_config) if args.learns_threshold else peft_config
+
     def make_estimator(self, args: DiFFPOConfig) -> Estimator:
-        return TwoTimesMeanField()
+        # The head reads the fully masked canvas. Where it learns alone, no other needs to go through the model.
+        return MeanField(p_mask_prompt=0.0) if args.regime == "sampler" else TwoTimesMeanField()
+
+    def create_optimizer(self, *args, **kwargs) -> Any:
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if self.args.learns_threshold:
+            separate_learning_rate(optimizer, head_parameters(self.model), self.args.threshold_learning_rate)
+        return optimizer
+
+    def decoder(self) -> DiffusionGenerationConfig:
+        config = super().decoder()
+        if self.args.learns_threshold:
+            config.learned_threshold = "sample" if self.mode == "train" else "greedy"
+        return config
+
+    def threshold_advantages(self, advantages: torch.Tensor) -> torch.Tensor:
+        return self.args.threshold_coefficient * advantages
 
     def token_weights(self, batch: RolloutBatch, old_log_probs: torch.Tensor) -> torch.Tensor | None:
+        if self.args.regime == "sampler":
+            return torch.zeros_like(old_log_probs)
         if not self.args.importance_sampling_correction:
             return None
         width = old_log_probs.shape[1]

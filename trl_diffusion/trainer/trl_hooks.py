@@ -40,6 +40,7 @@ from ..generation import Trajectory
 from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View
 from ..models import DiffusionSpec
 from ..objectives import LossInputs, Objective
+from .loss_columns import LossColumns, ballast, widen
 
 
 TRL_TESTED = ("1.16", "1.17")  # from, up to but without
@@ -152,12 +153,23 @@ class GRPOHooks(GRPOTrainer):
         """Sample one completion per prompt."""
         raise NotImplementedError
 
-    def score(self, model: torch.nn.Module, batch: RolloutBatch, views: list[View], entropies: str = "none") -> Scores:
-        """Score the rollouts' tokens under `model` on some views."""
+    def score(
+        self,
+        model: torch.nn.Module,
+        batch: RolloutBatch,
+        views: list[View],
+        entropies: str = "none",
+        thresholds: bool = False,
+    ) -> Scores:
+        """Score the rollouts' tokens under `model` on some views, and their thresholds if they are learned."""
         raise NotImplementedError
 
     def token_weights(self, batch: RolloutBatch, old_log_probs: torch.Tensor) -> torch.Tensor | None:
         """Non-negative factors `(rows, length)` on the tokens' advantages, or `None` if all count alike."""
+        raise NotImplementedError
+
+    def threshold_advantages(self, advantages: torch.Tensor) -> torch.Tensor:
+        """Advantages of the learned thresholds, from those of the completions, `(rows,)` each."""
         raise NotImplementedError
 
     def reward_columns(self, trajectory: Trajectory) -> dict[str, list]:
@@ -408,7 +420,7 @@ class GRPOHooks(GRPOTrainer):
         self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], batch: RolloutBatch, part: Pass
     ) -> torch.Tensor:
         bonus = self.objective is None and self._entropy_bonus_enabled
-        scores = self.score(model, batch, part.views, entropies="grad" if bonus else "detached")
+        scores = self.score(model, batch, part.views, entropies="grad" if bonus else "detached", thresholds=True)
         if self.objective is None:
             return self._trl_loss(model, inputs, batch, scores, part.token_weights)
         return self._own_loss(self.objective, inputs, batch, scores)
@@ -425,18 +437,35 @@ class GRPOHooks(GRPOTrainer):
         inputs = dict(inputs)
         width = inputs["completion_ids"].shape[1]
         log_probs, entropies = scores.token_log_probs[:, :width], scores.token_entropies[:, :width]
+        inputs["raw_advantages"] = inputs["advantages"]
         old_log_probs = inputs.get("old_per_token_logps")
         factors = self.token_weights(batch, log_probs.detach() if old_log_probs is None else old_log_probs)
         if factors is not None:
             # min(rho A, clip(rho) A) is positively homogeneous in A: a factor on the token is a factor on A.
             inputs["advantages"] = inputs["advantages"][:, None] * factors
         if token_weights is not None:
-            log_probs, entropies = _ballast(inputs, log_probs, entropies, token_weights[:, :width])
+            inputs["tool_mask"] = token_weights[:, :width]
+            filler = ballast(inputs["completion_mask"], token_weights[:, :width])
+            log_probs, entropies = widen(inputs, (log_probs, entropies), filler)
+        if scores.threshold_log_probs is not None:
+            thresholds = self._threshold_columns(inputs, batch, scores)
+            log_probs, entropies = widen(inputs, (log_probs, entropies), thresholds)
         self._scores = log_probs, entropies
         try:
             return super()._compute_loss(model, inputs)
         finally:
             self._scores = None
+
+    def _threshold_columns(self, inputs: dict[str, torch.Tensor], batch: RolloutBatch, scores: Scores) -> LossColumns:
+        """The thresholds as tokens of their own, which the old policy drew with a known probability."""
+        log_probs, entropies = scores.threshold_log_probs, scores.threshold_entropies
+        actions, old_log_probs = batch.trajectory.threshold_actions, batch.trajectory.threshold_log_probs
+        assert log_probs is not None and entropies is not None and actions is not None and old_log_probs is not None
+        drawn = ~actions.isnan()
+        self.record_metric("threshold/entropy", entropies[drawn])
+        counted = drawn & batch.scored.any(-1, keepdim=True)  # not of a truncated completion that is masked
+        advantages = self.threshold_advantages(inputs["raw_advantages"])[:, None].expand(drawn.shape)
+        return LossColumns(log_probs, old_log_probs, entropies, advantages, counted.float())
 
     def _own_loss(
         self, objective: Objective, inputs: dict[str, torch.Tensor], batch: RolloutBatch, scores: Scores
@@ -461,25 +490,3 @@ class GRPOHooks(GRPOTrainer):
         for name, values in metrics.items():
             self.record_metric(name, values)
         return loss / (self.current_gradient_accumulation_steps if self.mode == "train" else 1)
-
-
-def _ballast(
-    inputs: dict[str, torch.Tensor], log_probs: torch.Tensor, entropies: torch.Tensor, weights: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """
-    Weigh the tokens in all of TRL's sums, the KL term and the metrics included, and in none of its normalisers.
-
-    The weights take the place of TRL's tool mask. They are random, or cover a part of the text: dividing by their sum
-    would bias the loss. One more column, whose token has probability, advantage and divergence of nothing, brings the
-    sum of each row's mask back to the number of its tokens.
-    """
-    mask = inputs["completion_mask"]
-    weights = weights * mask
-    inputs["tool_mask"] = torch.cat([weights, (mask.sum(-1) - weights.sum(-1))[:, None]], dim=1)
-    advantages = inputs["advantages"] if inputs["advantages"].dim() == 2 else inputs["advantages"][:, None]
-    inputs["advantages"] = torch.nn.functional.pad(advantages.expand(mask.shape), (0, 1))
-    inputs["completion_mask"] = torch.nn.functional.pad(mask, (0, 1), value=1)
-    for name in ("completion_ids", "old_per_token_logps", "ref_per_token_logps"):
-        if inputs.get(name) is not None:
-            inputs[name] = torch.nn.functional.pad(inputs[name], (0, 1))
-    return torch.nn.functional.pad(log_probs, (0, 1)), torch.nn.functional.pad(entropies, (0, 1))
