@@ -6,8 +6,10 @@ import math
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trl_diffusion import Trajectory
+from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler, Trajectory, embedded
+from trl_diffusion.evaluation import likelihood_gap
 from trl_diffusion.likelihood import (
     BlockMasking,
     CoupledMasking,
@@ -19,10 +21,12 @@ from trl_diffusion.likelihood import (
     RolloutBatch,
     SampledSteps,
     SpreadMasking,
+    TwoTimesMeanField,
     score_views,
     trajectory_estimators,
 )
 from trl_diffusion.models import DiffusionSpec
+from trl_diffusion.tasks import sudoku
 
 from .conftest import make_model
 from .test_likelihood import batch_of, rollout
@@ -429,3 +433,45 @@ def test_masks_belong_to_the_row(estimator):
             torch.testing.assert_close(one.weights[0], other.weights[row])
     (other_draw,) = estimator.passes(batch, 2, MASK)
     assert any(not torch.equal(a.completion_ids, b.completion_ids) for a, b in zip(together.views, other_draw.views))
+
+
+# ---------------------------------------------------------------- how far surrogates are from the policy
+
+
+def test_likelihood_gap_by_hand():
+    model = make_model(dtype=torch.float64)
+    ids, mask, trajectory = rollout(model, rows=3)
+    batch = batch_of(ids, mask, trajectory, None)
+    gap = likelihood_gap(model, SPEC, batch, MeanField(0.0))
+    for step in range(int(trajectory.nfe.max())):
+        divergences = []
+        for row, i in (trajectory.unmask_step == step).nonzero().tolist():
+            prompt = ids[row, mask[row] == 1]
+            p, q = (
+                model(input_ids=torch.cat([prompt, state])[None]).logits[0, len(prompt) + i]
+                for state in (trajectory.state_before(step, MASK)[row], torch.full((12,), MASK))
+            )
+            words = torch.arange(len(p)) != MASK
+            p, q = p[words].log_softmax(-1), q[words].log_softmax(-1)
+            divergences.append((p.exp() * (p - q)).sum().item())
+        assert gap.mean[step] == pytest.approx(sum(divergences) / len(divergences), abs=1e-5)
+    exact = likelihood_gap(model, SPEC, batch, ExactSteps())
+    assert max(exact.mean) < 1e-6
+
+
+def test_two_times_mean_field_is_closer_than_the_mean_field_at_every_step():
+    """DiFFPO's figure 2, on the embedded model: no difference at the first step, and less after it."""
+    path = embedded.path("sudoku")
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    inputs = tokenizer(sudoku.make_dataset("test", 120)["prompt"][:], return_tensors="pt", padding=True)
+    decoder = DiffusionGenerationConfig(max_new_tokens=20, block_length=20, entropy_bound=0.1, eos_token_ids=(0,))
+    trajectory = DiffusionSampler(model, decoder).sample(
+        inputs.input_ids, inputs.attention_mask, seeds=torch.arange(120)
+    )
+    scored_tokens = trajectory.text_mask((0,)) & (trajectory.unmask_step >= 0)
+    seeds = torch.arange(120 * 10).view(120, 10)
+    batch = RolloutBatch(inputs.input_ids, inputs.attention_mask, scored_tokens, trajectory, seeds)
+    one = likelihood_gap(model, SPEC, batch, MeanField(0.0)).mean
+    two = likelihood_gap(model, SPEC, batch, TwoTimesMeanField()).mean
+    assert one[0] == pytest.approx(0, abs=1e-5) and two[0] == pytest.approx(0, abs=1e-5)
+    assert len(one) >= 8 and all(b < a for a, b in zip(one[1:], two[1:]))
