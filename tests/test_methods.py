@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every method must keep: with an unchanged policy no ratio moves, all parameters learn, rewards rise."""
 
+import re
+import textwrap
+from pathlib import Path
+
 import pytest
 import torch
 from peft import LoraConfig
@@ -11,6 +15,7 @@ from trl_diffusion.objectives import WDDO
 from .trainers import METHODS, losses, spy
 
 
+METHODS_PAGE = (Path(__file__).parent.parent / "docs" / "methods.md").read_text()
 OWN_LOSS = [name for name, (config, _) in METHODS.items() if config._own_loss]
 TRL_LOSS = [name for name in METHODS if name not in OWN_LOSS]
 WITHOUT_REFERENCE = ["wd1", "spg"]  # their losses have no KL term
@@ -231,3 +236,23 @@ def test_bad_options_are_refused_by_name(build, method, options, words):
     with pytest.raises(ValueError) as error:
         build(method, **options)
     assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_example_in_the_docstring_runs(method, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, trainer = METHODS[method]
+    (code,) = re.findall(r"```python\n(.*?)```", trainer.__doc__, flags=re.DOTALL)
+    code = textwrap.dedent("    " + code.lstrip()).replace("max_steps=10", "max_steps=1")
+    names = {}
+    exec(compile(code, f"{trainer.__name__}.__doc__", "exec"), names)
+    assert names["trainer"].state.global_step == 1 and type(names["trainer"]) is trainer
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_model_cards_name_the_method_and_its_paper(build, method):
+    config, trainer = METHODS[method]
+    assert trainer._name and "trl-diffusion" in trainer._tag_names
+    assert re.fullmatch(r"\d{4}\.\d{5}", trainer._paper["id"])
+    assert trainer._paper["id"] in trainer._paper["citation"] and trainer._paper["id"] in METHODS_PAGE
+    assert f"`{trainer.__name__}`" in METHODS_PAGE and f"import {config.__name__}\n" in METHODS_PAGE
