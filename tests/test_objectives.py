@@ -16,6 +16,7 @@ from trl_diffusion.objectives import (
     LossInputs,
     SandwichedPolicyGradient,
     SequenceRatio,
+    TargetWeights,
     WeightedLikelihood,
     adaptive_coefficient,
     effective_sample_size,
@@ -139,7 +140,7 @@ def softmax(values):
 def test_wdce_weights(baseline):
     """From rewards that are not centred: a constant makes no difference."""
     rewards, advantages, log_ratio = groups()
-    objective = WDCE(0.7, RandomMasking(2), coefficient=0.6, baseline=baseline, baseline_strength=0.8)
+    objective = WDCE(TargetWeights(0.7, 0.6), RandomMasking(2), baseline=baseline, baseline_strength=0.8)
     weights, metrics = objective.group_weights(advantages, log_ratio)
     for g in range(3):
         up = softmax([0.6 * (lr + r / 0.7) for lr, r in zip(log_ratio[g].tolist(), rewards[g].tolist())])
@@ -154,7 +155,7 @@ def test_wdce_weights(baseline):
 
 @pytest.mark.parametrize("baseline", ["group", "negative", "model"])
 def test_equal_rewards_have_no_weight(baseline):
-    objective = WDCE(0.1, RandomMasking(2), baseline=baseline)
+    objective = WDCE(TargetWeights(0.1), RandomMasking(2), baseline=baseline)
     weights, _ = objective.group_weights(torch.zeros(2, G), torch.zeros(2, G))
     inputs = some_inputs(row_weights=weights.flatten().double())
     inputs.old_log_probs = inputs.scores.token_log_probs.detach()
@@ -165,9 +166,9 @@ def test_equal_rewards_have_no_weight(baseline):
 
 def test_wdce_loss_and_its_model_baseline():
     inputs = some_inputs()
-    plain, _ = WDCE(1.0, RandomMasking(2), baseline="none")(inputs)
+    plain, _ = WDCE(TargetWeights(1.0), RandomMasking(2), baseline="none")(inputs)
     assert plain.item() == pytest.approx(-sum(w * new for new, _, _, _, w, _ in rows_of(inputs)) / ROWS)
-    loss, _ = WDCE(1.0, RandomMasking(2), baseline="model", baseline_strength=0.5)(inputs)
+    loss, _ = WDCE(TargetWeights(1.0), RandomMasking(2), baseline="model", baseline_strength=0.5)(inputs)
     rows = list(rows_of(inputs))
     ratios = softmax([(n + 1) * (new - old) for new, old, _, _, _, n in rows])
     expected = -sum((w - 0.5 * ROWS * ratio) * new for (new, _, _, _, w, _), ratio in zip(rows, ratios)) / ROWS
@@ -176,7 +177,7 @@ def test_wdce_loss_and_its_model_baseline():
 
 def test_wddo():
     inputs = some_inputs()
-    loss, _ = WDDO(1.0, RandomMasking(2), discriminator_scale=2.0, fake_weight=0.3)(inputs)
+    loss, _ = WDDO(TargetWeights(1.0), RandomMasking(2), discriminator_scale=2.0, fake_weight=0.3)(inputs)
     expected = 0.0
     for new, old, _, _, w, _ in rows_of(inputs):
         real, fake = (1 / (1 + math.exp(-sign * 2 * (new - old))) for sign in (1, -1))

@@ -50,37 +50,6 @@ if TYPE_CHECKING:
 from .version import __version__ as __version__
 
 
-_TRAINER_NAMES = (
-    "AGRPOConfig",
-    "AGRPOTrainer",
-    "CoupledGRPOConfig",
-    "CoupledGRPOTrainer",
-    "D2Config",
-    "D2Trainer",
-    "DMPOConfig",
-    "DMPOTrainer",
-    "DiFFPOConfig",
-    "DiFFPOTrainer",
-    "DiffuGRPOConfig",
-    "DiffuGRPOTrainer",
-    "DiffusionGRPOConfig",
-    "DiffusionGRPOTrainer",
-    "ESPOConfig",
-    "ESPOTrainer",
-    "GDPOConfig",
-    "GDPOTrainer",
-    "JustGRPOConfig",
-    "JustGRPOTrainer",
-    "SPGConfig",
-    "SPGTrainer",
-    "TraceRLConfig",
-    "TraceRLTrainer",
-    "UniGRPOConfig",
-    "UniGRPOTrainer",
-    "WD1Config",
-    "WD1Trainer",
-)
-
 __all__ = [
     "AGRPOConfig",
     "AGRPOTrainer",
@@ -117,6 +86,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _TRAINER_NAMES:
+    if name in __all__:  # and not defined above
         return getattr(importlib.import_module(".trainer", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from .base import LossInputs, Objective
-from .dmpo import WDCE, WDDO, adaptive_coefficient, effective_sample_size
+from .dmpo import WDCE, WDDO, TargetWeights, adaptive_coefficient, effective_sample_size
 from .sequence_ratio import SequenceRatio
 from .spg import SandwichedPolicyGradient
 from .weighted_likelihood import WeightedLikelihood
@@ -13,6 +13,7 @@ __all__ = [
     "Objective",
     "SandwichedPolicyGradient",
     "SequenceRatio",
+    "TargetWeights",
     "WeightedLikelihood",
     "adaptive_coefficient",
     "effective_sample_size",

@@ -13,6 +13,7 @@ contain the current policy, so a batch serves several updates without ratios or 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -55,40 +56,33 @@ def effective_sample_size(weights: torch.Tensor) -> torch.Tensor:
     return 1 / (weights.shape[-1] * weights.square().sum(-1, keepdim=True))
 
 
-class _TargetWeights(Objective):
+@dataclass
+class TargetWeights:
     """
-    Weights of a group towards the target distribution.
+    Weights of a group's completions towards the target distribution.
 
     Args:
         alpha (`float`):
             Temperature of the target distribution.
-        sequence_estimator ([`~trl_diffusion.likelihood.Estimator`]):
-            Scores `log p_ref - log p_old`.
         coefficient (`float`, *optional*, defaults to `1.0`):
             The proximal coefficient c.
         min_ess (`float`, *optional*):
             Chooses c per group instead, see [`adaptive_coefficient`].
     """
 
-    def __init__(
-        self,
-        alpha: float,
-        sequence_estimator: Estimator,
-        coefficient: float = 1.0,
-        min_ess: float | None = None,
-    ) -> None:
-        if not alpha > 0:
-            raise ValueError(f"`alpha` must be positive, got {alpha}: it is the temperature of the target.")
-        if not 0 < coefficient <= 1:
-            raise ValueError(f"`coefficient` must lie in (0, 1], got {coefficient}.")
-        if min_ess is not None and not 0 < min_ess < 1:
-            raise ValueError(f"`min_ess` must lie between 0 and 1, got {min_ess}.")
-        self.alpha = alpha
-        self.sequence_estimator = sequence_estimator
-        self.coefficient = coefficient
-        self.min_ess = min_ess
+    alpha: float
+    coefficient: float = 1.0
+    min_ess: float | None = None
 
-    def target_weights(
+    def __post_init__(self) -> None:
+        if not self.alpha > 0:
+            raise ValueError(f"`alpha` must be positive, got {self.alpha}: it is the temperature of the target.")
+        if not 0 < self.coefficient <= 1:
+            raise ValueError(f"`coefficient` must lie in (0, 1], got {self.coefficient}.")
+        if self.min_ess is not None and not 0 < self.min_ess < 1:
+            raise ValueError(f"`min_ess` must lie between 0 and 1, got {self.min_ess}.")
+
+    def __call__(
         self, advantages: torch.Tensor, log_ratio: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
         """The weights of each group, which sum to 1; the coefficients they were made with; and values to log."""
@@ -105,7 +99,7 @@ class _TargetWeights(Objective):
         return weights, coefficient, metrics
 
 
-class WDCE(_TargetWeights):
+class WDCE(Objective):
     """
     Weighted denoising cross-entropy, with a baseline subtracted from the weights.
 
@@ -122,8 +116,10 @@ class WDCE(_TargetWeights):
     | `"model"` | `w_i - p_theta(o_i)/p_old(o_i)`, normalised over the micro-batch: zero in expectation |
 
     Args:
-        alpha, sequence_estimator, coefficient, min_ess:
-            See above.
+        target ([`TargetWeights`]):
+            The weights `w`.
+        sequence_estimator ([`~trl_diffusion.likelihood.Estimator`]):
+            Scores `log p_ref - log p_old`.
         baseline (`str`, *optional*, defaults to `"negative"`):
             The baseline.
         baseline_strength (`float`, *optional*, defaults to `1.0`):
@@ -132,14 +128,13 @@ class WDCE(_TargetWeights):
 
     def __init__(
         self,
-        alpha: float,
+        target: TargetWeights,
         sequence_estimator: Estimator,
-        coefficient: float = 1.0,
-        min_ess: float | None = None,
         baseline: str = "negative",
         baseline_strength: float = 1.0,
     ) -> None:
-        super().__init__(alpha, sequence_estimator, coefficient, min_ess)
+        self.target = target
+        self.sequence_estimator = sequence_estimator
         if baseline not in WEIGHT_BASELINES:
             raise ValueError(f"`baseline` must be one of {', '.join(map(repr, WEIGHT_BASELINES))}, got {baseline!r}.")
         self.baseline = baseline
@@ -147,12 +142,12 @@ class WDCE(_TargetWeights):
         self.needs_old = baseline == "model"
 
     def group_weights(self, advantages, log_ratio):
-        weights, coefficient, metrics = self.target_weights(advantages, log_ratio)
+        weights, coefficient, metrics = self.target(advantages, log_ratio)
         baseline = torch.zeros_like(weights)
         if self.baseline == "group":
             baseline = torch.full_like(weights, 1 / weights.shape[-1])
         elif self.baseline == "negative":
-            baseline = (coefficient * (log_ratio - advantages / self.alpha)).softmax(-1)
+            baseline = (coefficient * (log_ratio - advantages / self.target.alpha)).softmax(-1)
         weights = weights.shape[-1] * (weights - self.baseline_strength * baseline)
         return weights, metrics | {"row_weight/abs": weights.abs()}
 
@@ -166,7 +161,7 @@ class WDCE(_TargetWeights):
         return -(weights * log_probs).mean(), {}
 
 
-class WDDO(_TargetWeights):
+class WDDO(Objective):
     """
     Weighted direct discriminative optimisation: a logistic classifier between the target's samples (the old policy's,
     weighted) and the old policy's own, whose logit is `beta` times the log-ratio of current to old policy.
@@ -176,8 +171,10 @@ class WDDO(_TargetWeights):
     With `gamma = beta = 1` its optimum is the target, `g = log p*/p_old`.
 
     Args:
-        alpha, sequence_estimator, coefficient, min_ess:
-            See above.
+        target ([`TargetWeights`]):
+            The weights `w`.
+        sequence_estimator ([`~trl_diffusion.likelihood.Estimator`]):
+            Scores `log p_ref - log p_old`.
         discriminator_scale (`float`, *optional*, defaults to `1.0`):
             `beta`.
         fake_weight (`float`, *optional*, defaults to `1.0`):
@@ -188,14 +185,13 @@ class WDDO(_TargetWeights):
 
     def __init__(
         self,
-        alpha: float,
+        target: TargetWeights,
         sequence_estimator: Estimator,
-        coefficient: float = 1.0,
-        min_ess: float | None = None,
         discriminator_scale: float = 1.0,
         fake_weight: float = 1.0,
     ) -> None:
-        super().__init__(alpha, sequence_estimator, coefficient, min_ess)
+        self.target = target
+        self.sequence_estimator = sequence_estimator
         for name, value in (("discriminator_scale", discriminator_scale), ("fake_weight", fake_weight)):
             if not value > 0:
                 raise ValueError(f"`{name}` must be positive, got {value}.")
@@ -203,7 +199,7 @@ class WDDO(_TargetWeights):
         self.fake_weight = fake_weight
 
     def group_weights(self, advantages, log_ratio):
-        weights, _, metrics = self.target_weights(advantages, log_ratio)
+        weights, _, metrics = self.target(advantages, log_ratio)
         return weights.shape[-1] * weights, metrics
 
     def __call__(self, inputs: LossInputs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

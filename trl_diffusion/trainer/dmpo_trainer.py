@@ -17,7 +17,7 @@ from __future__ import annotations
 import textwrap
 
 from ..likelihood import Estimator, ExactSteps, RandomMasking
-from ..objectives import WDCE, WDDO, Objective
+from ..objectives import WDCE, WDDO, Objective, TargetWeights
 from .base_trainer import DiffusionGRPOTrainer
 from .dmpo_config import DMPOConfig
 
@@ -72,7 +72,7 @@ class DMPOTrainer(DiffusionGRPOTrainer):
         sequence: Estimator = RandomMasking(args.num_elbo_samples)
         if args.sequence_log_probs == "exact":
             sequence = ExactSteps(views_per_forward=1)
-        target = (args.beta, sequence, args.proximal_coefficient, args.min_ess)
+        target = TargetWeights(args.beta, args.proximal_coefficient, args.min_ess)
         if args.objective == "wddo":
-            return WDDO(*target)
-        return WDCE(*target, args.weight_baseline, args.baseline_strength)
+            return WDDO(target, sequence)
+        return WDCE(target, sequence, args.weight_baseline, args.baseline_strength)
