@@ -3,6 +3,7 @@
 
     python benchmarks/methods.py                          # all methods, three seeds; about an hour on two cores
     python benchmarks/methods.py --methods AGRPO DMPO --seeds 0
+    python benchmarks/methods.py --time                   # the time of an update, in turn and in one run, 3 minutes
     python benchmarks/methods.py --table                  # print the table of what has been measured already
 
 A method gets 60 updates of 256 completions (32 prompts, 8 each) from the same base model, at the same learning rate
@@ -18,10 +19,11 @@ import statistics
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
 
 import trl_diffusion as td
 from trl_diffusion import DiffusionGenerationConfig, embedded
@@ -74,57 +76,74 @@ def measure(model, tokenizer, settings):
     return {"accuracy": result.accuracy, "interval": result.interval, "nfe": result.nfe}
 
 
-def run(name, seed):
-    """Train and evaluate one method."""
+def make_trainer(name, seed, output_dir, max_steps=60):
     torch.set_num_threads(1)
     cls, options = METHODS[name]
     options = dict(options)
     reward = options.pop("reward", sudoku_reward)
-    path = embedded.path("sudoku")
+    arguments = {
+        "output_dir": output_dir,
+        "seed": seed,
+        "max_steps": max_steps,
+        "learning_rate": 2e-4,
+        "lr_scheduler_type": "linear",
+        "per_device_train_batch_size": 256,
+        "num_generations": 8,
+        "num_iterations": 1,
+        "max_completion_length": sudoku.COMPLETION_LENGTH,
+        "block_length": sudoku.COMPLETION_LENGTH,
+        "unmasking": "entropy_bound",
+        "entropy_bound": 0.1,
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "save_strategy": "no",
+        "report_to": "none",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+    }
+    trainer = getattr(td, f"{cls}Trainer")(
+        model=embedded.path("sudoku"),
+        reward_funcs=reward,
+        args=getattr(td, f"{cls}Config")(**arguments | options),
+        train_dataset=sudoku.make_dataset("train", 1920),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def run(name, seed):
+    """Train and evaluate one method."""
     with tempfile.TemporaryDirectory() as output_dir:
-        arguments = {
-            "output_dir": output_dir,
-            "seed": seed,
-            "max_steps": 60,
-            "learning_rate": 2e-4,
-            "lr_scheduler_type": "linear",
-            "per_device_train_batch_size": 256,
-            "num_generations": 8,
-            "num_iterations": 1,
-            "max_completion_length": sudoku.COMPLETION_LENGTH,
-            "block_length": sudoku.COMPLETION_LENGTH,
-            "unmasking": "entropy_bound",
-            "entropy_bound": 0.1,
-            "use_cpu": True,
-            "bf16": False,
-            "gradient_checkpointing": False,
-            "save_strategy": "no",
-            "report_to": "none",
-            "logging_steps": 1,
-            "disable_tqdm": True,
-        }
-        trainer = getattr(td, f"{cls}Trainer")(
-            model=path,
-            reward_funcs=reward,
-            args=getattr(td, f"{cls}Config")(**arguments | options),
-            train_dataset=sudoku.make_dataset("train", 1920),
-        )
-        trainer.remove_callback(PrinterCallback)
-        started = time.perf_counter()
+        trainer = make_trainer(name, seed, output_dir)
         trainer.train()
-        seconds = time.perf_counter() - started
-    model, tokenizer = trainer.model, AutoTokenizer.from_pretrained(path)
-    learned = {"learned_threshold": "greedy"} if options.get("regime", "model") != "model" else {}
-    sampled = {"learned_threshold": "sample"} if learned else {}
-    logs = [entry for entry in trainer.state.log_history if "reward" in entry]
+    model, tokenizer = trainer.model, AutoTokenizer.from_pretrained(embedded.path("sudoku"))
+    learned = METHODS[name][1].get("regime", "model") != "model"
+    sampled, greedy = ({"learned_threshold": how} if learned else {} for how in ("sample", "greedy"))
     return {
         "sampled": measure(model, tokenizer, decoder(**sampled)),
-        "greedy": measure(model, tokenizer, decoder(temperature=0.0, **learned)),
+        "greedy": measure(model, tokenizer, decoder(temperature=0.0, **greedy)),
         "full": measure(model, tokenizer, decoder(temperature=0.0, unmasking="low_confidence")),
-        "seconds": seconds,
-        "rollout_nfe": [round(entry["sampler/nfe"], 3) for entry in logs],
-        "reward": [round(entry["reward"], 4) for entry in logs],
     }
+
+
+def seconds_per_update(name):
+    """Wall time of an update from the untrained model, the median of five after a first one."""
+
+    class Clock(TrainerCallback):
+        def __init__(self):
+            self.times = []
+
+        def on_step_end(self, *args, **kwargs):
+            self.times.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as output_dir:
+        trainer = make_trainer(name, 0, output_dir, max_steps=6)
+        trainer.args.learning_rate = 1e-9  # rollouts stay as long as they are
+        clock = Clock()
+        trainer.add_callback(clock)
+        trainer.train()
+    return statistics.median(after - before for before, after in pairwise(clock.times))
 
 
 def base_frontier():
@@ -139,7 +158,7 @@ def base_frontier():
 def table(results):
     """Means over seeds, with the smallest and the largest accuracy."""
     seeds = sorted({seed for runs in results["runs"].values() for seed in runs}, key=int)
-    yield f"| method ({len(seeds)} seeds) | sampled | passes | greedy | passes | over base | one per pass | seconds |"
+    yield f"| method ({len(seeds)} seeds) | sampled | passes | greedy | passes | over base | one per pass | time |"
     yield "|---|---|---|---|---|---|---|---|"
     before = results["base"]
     for name, runs in results["runs"].items():
@@ -160,7 +179,8 @@ def table(results):
         ]
         cells.append(f"{statistics.mean(gains):+.1f}")
         cells.append(f"{100 * statistics.mean(r['full']['accuracy'] for r in runs.values()):.1f}")
-        cells.append(f"{statistics.mean(r['seconds'] for r in runs.values()):.0f}")
+        times = results.get("seconds_per_update", {})
+        cells.append(f"{times[name] / times['diffu-GRPO']:.2f}" if name in times else "")
         yield f"| {' | '.join(cells)} |"
 
 
@@ -171,9 +191,13 @@ def main():
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--table", action="store_true", help="Print the table and run nothing.")
+    parser.add_argument("--time", action="store_true", help="Measure the time of an update, one method at a time.")
     args = parser.parse_args()
     results = json.loads(args.results.read_text()) if args.results.exists() else {"base": None, "runs": {}}
-    if not args.table:
+    if args.time:
+        results["seconds_per_update"] = {name: seconds_per_update(name) for name in METHODS}
+        args.results.write_text(json.dumps(results, indent=1))
+    elif not args.table:
         args.results.parent.mkdir(exist_ok=True)
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(args.jobs, mp_context=context) as pool:
