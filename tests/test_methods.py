@@ -198,6 +198,11 @@ def test_truncated_rollouts_are_scored_as_truncated(build):
         ("agrpo", {"step_distribution": "normal"}, ["distribution", "'uniform'", "'entropy'"]),
         ("agrpo", {"views_per_forward": 0}, ["views_per_forward"]),
         ("agrpo", {"top_p": 0.9}, ["top_p", "top_k"]),
+        ("agrpo", {"importance_sampling_level": "sequence"}, ["importance_sampling_level", "sum over tokens"]),
+        ("d2", {"loss_type": "vespo"}, ["loss_type", "sum over tokens"]),
+        ("trace_rl", {"off_policy_mask_threshold": 0.5}, ["off_policy_mask_threshold", "sum over tokens"]),
+        ("just_grpo", {"importance_sampling_level": "sequence"}, ["importance_sampling_level"]),
+        ("dmpo", {"weight_baseline": "model", "views_per_forward": 2}, ["views_per_forward", "'model'"]),
         ("dmpo", {"beta": 0.0}, ["beta", "temperature"]),
         ("dmpo", {"beta": -1.0}, ["beta", "temperature"]),
         ("dmpo", {"num_replicates": 3}, ["num_replicates", "antithetic"]),
@@ -256,3 +261,13 @@ def test_model_cards_name_the_method_and_its_paper(build, method):
     assert re.fullmatch(r"\d{4}\.\d{5}", trainer._paper["id"])
     assert trainer._paper["id"] in trainer._paper["citation"] and trainer._paper["id"] in METHODS_PAGE
     assert f"`{trainer.__name__}`" in METHODS_PAGE and f"import {config.__name__}\n" in METHODS_PAGE
+
+
+def test_very_unlikely_tokens_do_not_overflow_the_loss(build):
+    """Old log-probabilities far below -88, in passes that do not score them."""
+    trainer = build("d2", temperature=0.05, num_segments=4, num_iterations=2, max_steps=2, learning_rate=1e-4)
+    seen = []
+    compute_loss = trainer._compute_loss
+    trainer._compute_loss = lambda model, inputs: seen.append(compute_loss(model, inputs)) or seen[-1]
+    trainer.train()
+    assert all(loss.isfinite() for loss in seen) and len(seen) == 2

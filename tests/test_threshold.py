@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from datasets import Dataset
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from trl_diffusion import DiFFPOTrainer, DiffusionGenerationConfig, DiffusionSampler
@@ -423,3 +423,10 @@ def test_speed_bonus_is_gated_by_correctness():
     for options in ({"weight": 0.0, "max_nfe": 1}, {"weight": 1.0, "max_nfe": 0}):
         with pytest.raises(ValueError):
             with_speed_bonus(correct, **options)
+
+
+def test_adapter_that_leaves_the_head_out(build, model_path):
+    model = with_head(AutoModelForCausalLM.from_pretrained(model_path))
+    model = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"]))
+    with pytest.raises(ValueError, match="no threshold head to train: name 'threshold_head' in `modules_to_save`"):
+        build("diffpo", model=model, regime="joint")

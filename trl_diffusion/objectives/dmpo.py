@@ -112,7 +112,7 @@ class WDCE(Objective):
     |---|---|
     | `"none"` | `w_i` |
     | `"group"` | `w_i - 1/G` |
-    | `"negative"` | `w_i - w-_i`, with `w-` as `w` for the reward `-r` (the authors' default) |
+    | `"negative"` | `w_i - w-_i`, with `w-` as `w` for the reward `-r` (the authors' default); not the target's own |
     | `"model"` | `w_i - p_theta(o_i)/p_old(o_i)`, normalised over the micro-batch: zero in expectation |
 
     Args:

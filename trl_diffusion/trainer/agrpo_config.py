@@ -56,6 +56,7 @@ class AGRPOConfig(DiffusionGRPOConfig):
     unmasking: str = field(default="random", metadata={"help": "The unmasking rule."})
 
     _exact = True
+    _many_passes = True
 
     def __post_init__(self):
         self._require(

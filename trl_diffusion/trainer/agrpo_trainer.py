@@ -13,8 +13,10 @@ sampled steps:
                 (1/|o|) (1/k) sum_j (1/p(t_j)) sum_{i written in step t_j} min(rho_i A, clip(rho_i, 1 ± epsilon) A)
 
 The old policy's probabilities were recorded by the sampler. Every draw is an unbiased estimate of the loss over all
-tokens, for each of TRL's loss types (but for the sequence-level ratio, which is not linear in the tokens), its KL term
-and its metrics; draws go through the model one after the other, so memory does not depend on k.
+tokens of the text, for each of TRL's loss types that is a sum over tokens, its KL term and its metrics; draws go
+through the model one after the other, so memory does not depend on k. Tokens behind the end of the text are not
+scored. Where the unmasking rule writes some of them before the text is complete (`random` does, inside a block), the
+loss leaves out what they contributed.
 """
 
 from __future__ import annotations

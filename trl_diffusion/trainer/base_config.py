@@ -34,6 +34,12 @@ _REFUSED_UNLESS_EXACT = dict.fromkeys(
     ("top_k", "top_p"), "the scored policy would not be the sampled one; use `temperature`."
 )
 
+# They are no sum over tokens: computed pass by pass, they would depend on what goes through the model at once.
+_REFUSED_WITH_PASSES = {
+    "importance_sampling_level": ("sequence",),
+    "loss_type": ("vespo", "luspo"),
+}
+
 # Options of TRL's losses.
 _REFUSED_WITH_OWN_LOSS = dict.fromkeys(
     (
@@ -119,6 +125,7 @@ class DiffusionGRPOConfig(GRPOConfig):
 
     # What a method's own configuration says about itself.
     _exact: ClassVar[bool] = False  # whether tokens are scored in the very states they were drawn in
+    _many_passes: ClassVar[bool] = False  # whether the tokens of a completion may be scored in several passes
     _own_loss: ClassVar[bool] = False  # whether the loss is none of TRL's
     _used: ClassVar[frozenset[str]] = frozenset()  # options of TRL's losses that the own loss has, too
 
@@ -131,6 +138,14 @@ class DiffusionGRPOConfig(GRPOConfig):
                 raise ValueError(
                     f"`{name}={getattr(self, name)!r}` is not supported by {type(self).__name__}: {refused[name]}"
                 )
+        if self._many_passes:
+            for name, values in _REFUSED_WITH_PASSES.items():
+                self._require(getattr(self, name) not in values, name, "this method's loss must be a sum over tokens.")
+            self._require(
+                self.off_policy_mask_threshold is None,
+                "off_policy_mask_threshold",
+                "this method's loss must be a sum over tokens.",
+            )
         if self.pad_to_multiple_of is not None:
             raise ValueError("`pad_to_multiple_of` is not supported: the canvas has a fixed length. Leave it unset.")
         if self.max_completion_length is None:

@@ -38,3 +38,5 @@ class D2Config(DiffusionGRPOConfig):
     epsilon: float = field(default=0.5, metadata={"help": "Clipping range of the ratio."})
     loss_type: str = field(default="grpo", metadata={"help": "The loss formulation, see GRPOConfig."})
     scale_rewards: str = field(default="none", metadata={"help": "How advantages are scaled, see GRPOConfig."})
+
+    _many_passes = True

@@ -86,6 +86,11 @@ class DiFFPOTrainer(DiffusionGRPOTrainer):
         super().__init__(*args, **kwargs)
         freeze_what_the_regime_leaves(self.model, self.args.regime)
         if self.args.learns_threshold:
+            if not head_parameters(self.model):
+                raise ValueError(
+                    f"`regime={self.args.regime!r}` has no threshold head to train: name 'threshold_head' in "
+                    "`modules_to_save` of the LoRA configuration that the model's adapter is made with."
+                )
             self.threshold_policy = threshold_policy(self.accelerator.unwrap_model(self.model))
 
     def prepare_model(self, model: Any, args: DiFFPOConfig, peft_config: Any) -> Any:

@@ -42,7 +42,8 @@ class DMPOConfig(DiffusionGRPOConfig):
             Whether masks come in pairs, a mask and its complement.
         weight_baseline (`str`, *optional*, defaults to `"negative"`):
             What is subtracted from WDCE's weights: `"none"`, `"group"`, `"negative"` (the authors' default) or
-            `"model"`, see [`~trl_diffusion.objectives.WDCE`].
+            `"model"`, see [`~trl_diffusion.objectives.WDCE`]. With `"negative"` the target is no fixed point: trained
+            to convergence, it maximises the reward.
         baseline_strength (`float`, *optional*, defaults to `1.0`):
             Factor on the baseline.
         num_iterations (`int`, *optional*, defaults to `8`):
@@ -105,5 +106,10 @@ class DMPOConfig(DiffusionGRPOConfig):
             self.objective == "wdce" or self.views_per_forward is None,
             "views_per_forward",
             "WDDO needs all masks of a completion at once; leave it unset.",
+        )
+        self._require(
+            self.weight_baseline != "model" or self.views_per_forward is None,
+            "views_per_forward",
+            "the 'model' baseline needs all masks of a completion at once; leave it unset.",
         )
         super().__post_init__()

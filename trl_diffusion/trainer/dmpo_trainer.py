@@ -9,7 +9,9 @@ old policy are weighted by `p*/p_old`, and the policy is trained on them as in p
     w_i  = softmax over the group of  c (log p_ref(o_i) - log p_old(o_i) + r_i / beta)
     loss = sum over the group of (w_i - baseline_i) * mean over masks of the mean cross-entropy of masked tokens
 
-No ratio is taken and nothing is clipped; the weights hold for all updates on the batch. `beta` is the paper's alpha.
+With the baseline "negative", the authors' default and ours, the target is no fixed point of this loss, and training to
+convergence maximises the reward; with the others it is. No ratio is taken and nothing is clipped; the weights hold for
+all updates on the batch. `beta` is the paper's alpha.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ class JustGRPOConfig(DiffusionGRPOConfig):
     loss_type: str = field(default="grpo", metadata={"help": "The loss formulation, see GRPOConfig."})
 
     _exact = True
+    _many_passes = True
 
     def __post_init__(self):
         self._require(self.unmasking == "left_to_right", "unmasking", "JustGRPO decodes from left to right.")

@@ -34,3 +34,5 @@ class TraceRLConfig(DiffusionGRPOConfig):
         default=1, metadata={"help": "Segments of each completion that go through the model at once."}
     )
     loss_type: str = field(default="grpo", metadata={"help": "The loss formulation, see GRPOConfig."})
+
+    _many_passes = True

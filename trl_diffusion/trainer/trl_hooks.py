@@ -444,6 +444,11 @@ class GRPOHooks(GRPOTrainer):
             # min(rho A, clip(rho) A) is positively homogeneous in A: a factor on the token is a factor on A.
             inputs["advantages"] = inputs["advantages"][:, None] * factors
         if token_weights is not None:
+            # Old scores of tokens that this pass does not score would meet nothing, and overflow.
+            scored = (scores.weights != 0).any(1)[:, :width]
+            for name in ("old_per_token_logps", "ref_per_token_logps"):
+                if inputs.get(name) is not None:
+                    inputs[name] = inputs[name].masked_fill(~scored, 0.0)
             inputs["tool_mask"] = token_weights[:, :width]
             filler = ballast(inputs["completion_mask"], token_weights[:, :width])
             log_probs, entropies = widen(inputs, (log_probs, entropies), filler)
