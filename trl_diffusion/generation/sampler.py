@@ -170,7 +170,7 @@ class _Rollout:
             nfe=torch.zeros(rows, dtype=torch.long, device=device),
             threshold=threshold.to(device, torch.float32)[:, None].repeat(1, blocks),
             slack=torch.zeros(rows, device=device),
-            support=self._no_support(rows, length, device),
+            support=self._empty_support(rows, length, device),
             threshold_actions=torch.full((rows, blocks), torch.nan, device=device) if learned else None,
             threshold_log_probs=torch.zeros(rows, blocks, device=device) if learned else None,
         )
@@ -282,7 +282,7 @@ class _Rollout:
         remaining = statistics.masked.sum(-1)
         return rule(statistics, (remaining + steps_left - 1) // steps_left)
 
-    def _no_support(self, rows: int, length: int, device: torch.device) -> torch.Tensor | None:
+    def _empty_support(self, rows: int, length: int, device: torch.device) -> torch.Tensor | None:
         """Room for the tokens that could have been drawn, if the distribution is truncated."""
         if self.config.top_k is None or self.config.temperature == 0:
             return None

@@ -165,9 +165,8 @@ def _score_tokens(
         token_log_probs = log_probs[logits_row, tokens]
     else:
         support = trajectory.support[row, column].long()  # (tokens, top_k), padded with -1
-        logits = logits[logits_row]
-        nothing = torch.finfo(logits.dtype).min
-        log_probs = logits.gather(-1, support.clamp(min=0)).masked_fill(support < 0, nothing).log_softmax(-1)
+        kept = logits[logits_row[:, None], support.clamp(min=0)]
+        log_probs = kept.masked_fill(support < 0, torch.finfo(kept.dtype).min).log_softmax(-1)
         drawn = (support == tokens[:, None]).int().argmax(-1, keepdim=True)
         token_log_probs = log_probs.gather(-1, drawn)[:, 0]
     if entropies == "none":
@@ -202,8 +201,7 @@ def _score_thresholds(
     outputs = outputs[canvas_of[drawn]]
 
     def spread(values: torch.Tensor) -> torch.Tensor:
-        by_block = values.new_zeros(drawn.shape).masked_scatter(drawn, values)
-        return by_block.T
+        return values.new_zeros(drawn.shape).masked_scatter(drawn, values).T
 
     scores.threshold_log_probs = spread(policy.log_prob(outputs, trajectory.threshold_actions.T[drawn]))
     scores.threshold_entropies = spread(policy.entropy(outputs))

@@ -437,12 +437,12 @@ class GRPOHooks(GRPOTrainer):
         inputs = dict(inputs)
         width = inputs["completion_ids"].shape[1]
         log_probs, entropies = scores.token_log_probs[:, :width], scores.token_entropies[:, :width]
-        inputs["raw_advantages"] = inputs["advantages"]
+        advantages = inputs["advantages"]
         old_log_probs = inputs.get("old_per_token_logps")
         factors = self.token_weights(batch, log_probs.detach() if old_log_probs is None else old_log_probs)
         if factors is not None:
             # min(rho A, clip(rho) A) is positively homogeneous in A: a factor on the token is a factor on A.
-            inputs["advantages"] = inputs["advantages"][:, None] * factors
+            inputs["advantages"] = advantages[:, None] * factors
         if token_weights is not None:
             # Old scores of tokens that this pass does not score would meet nothing, and overflow.
             scored = (scores.weights != 0).any(1)[:, :width]
@@ -453,7 +453,7 @@ class GRPOHooks(GRPOTrainer):
             filler = ballast(inputs["completion_mask"], token_weights[:, :width])
             log_probs, entropies = widen(inputs, (log_probs, entropies), filler)
         if scores.threshold_log_probs is not None:
-            thresholds = self._threshold_columns(inputs, batch, scores)
+            thresholds = self._threshold_columns(advantages, batch, scores)
             log_probs, entropies = widen(inputs, (log_probs, entropies), thresholds)
         self._scores = log_probs, entropies
         try:
@@ -461,7 +461,7 @@ class GRPOHooks(GRPOTrainer):
         finally:
             self._scores = None
 
-    def _threshold_columns(self, inputs: dict[str, torch.Tensor], batch: RolloutBatch, scores: Scores) -> LossColumns:
+    def _threshold_columns(self, advantages: torch.Tensor, batch: RolloutBatch, scores: Scores) -> LossColumns:
         """The thresholds as tokens of their own, which the old policy drew with a known probability."""
         log_probs, entropies = scores.threshold_log_probs, scores.threshold_entropies
         actions, old_log_probs = batch.trajectory.threshold_actions, batch.trajectory.threshold_log_probs
@@ -469,7 +469,7 @@ class GRPOHooks(GRPOTrainer):
         drawn = ~actions.isnan()
         self.record_metric("threshold/entropy", entropies[drawn])
         counted = drawn & batch.scored.any(-1, keepdim=True)  # not of a truncated completion that is masked
-        advantages = self.threshold_advantages(inputs["raw_advantages"])[:, None].expand(drawn.shape)
+        advantages = self.threshold_advantages(advantages)[:, None].expand(drawn.shape)
         return LossColumns(log_probs, old_log_probs, entropies, advantages, counted.float())
 
     def _own_loss(
