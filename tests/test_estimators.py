@@ -343,11 +343,10 @@ def test_random_masks_have_uniform_sizes_and_positions(antithetic):
     assert (share - 0.5).abs().max() < 6 * 0.5 / math.sqrt(4000)
 
 
-@pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("views_per_forward", [None, 1, 2])
-def test_random_masking_weights(normalize, views_per_forward):
+def test_random_masking_weights(views_per_forward):
     batch = text_batch(rows=6, lengths=(7, 3, 1))
-    estimator = RandomMasking(4, normalize=normalize, views_per_forward=views_per_forward)
+    estimator = RandomMasking(4, views_per_forward=views_per_forward)
     passes = estimator.passes(batch, 1, MASK)
     assert len(passes) == 4 // (views_per_forward or 4)
     for part in passes:
@@ -355,7 +354,7 @@ def test_random_masking_weights(normalize, views_per_forward):
             hidden = view.completion_ids == MASK
             assert torch.equal(view.weights > 0, hidden & batch.scored) and hidden[~batch.scored].all()
             size = (view.weights > 0).sum(-1)
-            expected = (1 if normalize else batch.scored.sum(-1) + 1) / len(part.views)
+            expected = (batch.scored.sum(-1) + 1) / len(part.views)
             total = view.weights.sum(-1)
             torch.testing.assert_close(total, torch.where(size > 0, expected, 0.0))
 

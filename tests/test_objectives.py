@@ -13,6 +13,7 @@ from trl_diffusion.likelihood import RandomMasking, Scores
 from trl_diffusion.objectives import (
     WDCE,
     WDDO,
+    Groups,
     LossInputs,
     SandwichedPolicyGradient,
     SequenceRatio,
@@ -72,11 +73,15 @@ def test_wd1():
     inputs = some_inputs()
     loss, _ = WeightedLikelihood(psi=2.0)(inputs)
     assert loss.item() == pytest.approx(-sum(w * new for new, _, _, _, w, _ in rows_of(inputs)) / ROWS)
-    weights, _ = WeightedLikelihood(psi=2.0).group_weights(torch.tensor([[1.0, 0.0, -0.5]]), None)
+    counted = torch.tensor([[True, True, False, True], [False] * 4])
+    weights, _ = WeightedLikelihood(psi=2.0).group_weights(
+        Groups(torch.tensor([[1.0, 0.0, 7.0, -0.5], [1.0, 2.0, 3.0, 4.0]]), torch.full((2, 4), 3), counted)
+    )
     up = [math.exp(2 * a) for a in (1.0, 0.0, -0.5)]
     down = [math.exp(-2 * a) for a in (1.0, 0.0, -0.5)]
     expected = [u / sum(up) - d / sum(down) for u, d in zip(up, down)]
-    assert weights[0].tolist() == pytest.approx(expected) and sum(expected) == pytest.approx(0)
+    assert sum(expected) == pytest.approx(0)
+    assert weights[0].tolist() == pytest.approx([*expected[:2], 0, expected[2]]) and not weights[1].any()
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -98,8 +103,8 @@ def test_spg():
     inputs = some_inputs()
     loss, _ = SandwichedPolicyGradient(0.4, 1.5)(inputs)
     p, hidden = inputs.scores.log_probs.detach().exp(), inputs.scores.weights > 0
-    mean_length, total = inputs.mask.sum().item() / ROWS, 0.0
-    for i, (_, _, _, advantage, _, n) in enumerate(rows_of(inputs)):
+    total = 0.0
+    for i, (_, _, _, advantage, weight, n) in enumerate(rows_of(inputs)):
         lower = sum(p[i, v].log()[hidden[i, v]].mean().item() / VIEWS for v in range(VIEWS) if hidden[i, v].any())
         uppers = []
         for t in range(n):
@@ -108,10 +113,19 @@ def test_spg():
                 uppers.append(math.log(sum(terms) / VIEWS) / 1.5)
         upper = sum(uppers) / max(len(uppers), 1)
         bound = lower if advantage >= 0 else 0.4 * upper + 0.6 * lower
-        total -= n / mean_length * advantage * bound
+        total -= weight * advantage * bound
     assert loss.item() == pytest.approx(total / ROWS)
     loss.backward()
     assert inputs.scores.log_probs.grad.isfinite().all()
+
+
+def test_spg_weighs_completions_by_their_length():
+    counted = torch.tensor([[True, True], [False, True]])
+    groups = Groups(torch.zeros(2, 2), torch.tensor([[1, 4], [100, 7]]), counted)
+    weights, _ = SandwichedPolicyGradient().group_weights(groups)
+    assert weights.flatten().tolist() == pytest.approx([1 / 4, 1, 0, 7 / 4])
+    groups = Groups(torch.zeros(2, 2), torch.zeros(2, 2), counted & False)
+    assert not SandwichedPolicyGradient().group_weights(groups)[0].any()
 
 
 def test_spg_upper_bound_is_above_the_lower_one_on_average():
@@ -125,10 +139,14 @@ def test_spg_upper_bound_is_above_the_lower_one_on_average():
 # ---------------------------------------------------------------- DMPO's weights
 
 
-def groups(seed=0):
+def some_groups(seed=0):
+    """Three groups of which one has a completion that takes no part; and their rewards, not centred."""
     generator = torch.Generator().manual_seed(seed)
     rewards = torch.randn(3, G, generator=generator, dtype=torch.float64)
-    return rewards, rewards - rewards.mean(-1, keepdim=True), torch.randn(3, G, generator=generator).double()
+    log_ratio = torch.randn(3, G, generator=generator).double()
+    counted = torch.ones(3, G, dtype=torch.bool)
+    counted[1, 2] = False
+    return Groups(rewards - rewards.mean(-1, keepdim=True), torch.full((3, G), 5), counted, log_ratio), rewards
 
 
 def softmax(values):
@@ -139,24 +157,38 @@ def softmax(values):
 @pytest.mark.parametrize("baseline", ["none", "group", "negative", "model"])
 def test_wdce_weights(baseline):
     """From rewards that are not centred: a constant makes no difference."""
-    rewards, advantages, log_ratio = groups()
+    groups, rewards = some_groups()
     objective = WDCE(TargetWeights(0.7, 0.6), RandomMasking(2), baseline=baseline, baseline_strength=0.8)
-    weights, metrics = objective.group_weights(advantages, log_ratio)
+    weights, metrics = objective.group_weights(groups)
     for g in range(3):
-        up = softmax([0.6 * (lr + r / 0.7) for lr, r in zip(log_ratio[g].tolist(), rewards[g].tolist())])
-        down = softmax([0.6 * (lr - r / 0.7) for lr, r in zip(log_ratio[g].tolist(), rewards[g].tolist())])
-        subtracted = {"group": [1 / G] * G, "negative": down}.get(baseline, [0.0] * G)
-        expected = [G * (u - 0.8 * s) for u, s in zip(up, subtracted)]
-        assert weights[g].tolist() == pytest.approx(expected)
-        assert metrics["target/ess"][g].item() == pytest.approx(1 / (G * sum(u * u for u in up)))
-    sums = {"none": G, "model": G, "group": 0.2 * G, "negative": 0.2 * G}[baseline]
-    torch.testing.assert_close(weights.sum(-1), torch.full((3,), sums, dtype=torch.float64))
+        counted = groups.counted[g]
+        size = int(counted.sum())
+        pairs = list(zip(groups.log_ratio[g, counted].tolist(), rewards[g, counted].tolist()))
+        up = softmax([0.6 * (lr + r / 0.7) for lr, r in pairs])
+        down = softmax([0.6 * (lr - r / 0.7) for lr, r in pairs])
+        subtracted = {"group": [1 / size] * size, "negative": down}.get(baseline, [0.0] * size)
+        assert weights[g, counted].tolist() == pytest.approx([size * (u - 0.8 * s) for u, s in zip(up, subtracted)])
+        assert weights[g, ~counted].tolist() == [0.0] * (G - size)
+        assert metrics["target/ess"][g].item() == pytest.approx(1 / (size * sum(u * u for u in up)))
+        total = size * {"none": 1, "model": 1}.get(baseline, 0.2)
+        assert weights[g].sum().item() == pytest.approx(total)
+    assert metrics["target/log_ratio"].numel() == 3 * G - 1
+
+
+@pytest.mark.parametrize("objective", [WDCE, WDDO])
+def test_groups_without_any_reward_have_no_weight(objective):
+    groups = some_groups()[0]
+    groups.counted[0] = False
+    weights, metrics = objective(TargetWeights(0.7, min_ess=0.5), RandomMasking(2)).group_weights(groups)
+    assert not weights[0].any() and weights[1:].any() and weights.isfinite().all()
+    assert all(values.isfinite().all() for values in metrics.values()) and len(metrics["target/ess"]) == 2
 
 
 @pytest.mark.parametrize("baseline", ["group", "negative", "model"])
 def test_equal_rewards_have_no_weight(baseline):
     objective = WDCE(TargetWeights(0.1), RandomMasking(2), baseline=baseline)
-    weights, _ = objective.group_weights(torch.zeros(2, G), torch.zeros(2, G))
+    nothing = torch.zeros(2, G)
+    weights, _ = objective.group_weights(Groups(nothing, nothing + 5, nothing == 0, nothing))
     inputs = some_inputs(row_weights=weights.flatten().double())
     inputs.old_log_probs = inputs.scores.token_log_probs.detach()
     loss, _ = objective(inputs)
@@ -167,12 +199,16 @@ def test_equal_rewards_have_no_weight(baseline):
 def test_wdce_loss_and_its_model_baseline():
     inputs = some_inputs()
     plain, _ = WDCE(TargetWeights(1.0), RandomMasking(2), baseline="none")(inputs)
-    assert plain.item() == pytest.approx(-sum(w * new for new, _, _, _, w, _ in rows_of(inputs)) / ROWS)
-    loss, _ = WDCE(TargetWeights(1.0), RandomMasking(2), baseline="model", baseline_strength=0.5)(inputs)
+    scale = ROWS * (LENGTH + 1)
+    assert plain.item() == pytest.approx(-sum(w * new for new, _, _, _, w, _ in rows_of(inputs)) / scale)
     rows = list(rows_of(inputs))
-    ratios = softmax([(n + 1) * (new - old) for new, old, _, _, _, n in rows])
-    expected = -sum((w - 0.5 * ROWS * ratio) * new for (new, _, _, _, w, _), ratio in zip(rows, ratios)) / ROWS
-    assert loss.item() == pytest.approx(expected)
+    gaps = [new - old for new, old, *_ in rows]
+    for gather, others in ((lambda values: values, []), (lambda values: torch.cat([values, values + 0.3]), [0.3])):
+        inputs.gather = gather  # the second: another process, with the same gaps and 0.3 more
+        loss, _ = WDCE(TargetWeights(1.0), RandomMasking(2), baseline="model", baseline_strength=0.5)(inputs)
+        ratios = softmax(gaps + [gap + more for more in others for gap in gaps])
+        expected = -sum((w - 0.5 * len(ratios) * p) * new for (new, _, _, _, w, _), p in zip(rows, ratios)) / scale
+        assert loss.item() == pytest.approx(expected)
 
 
 def test_wddo():
@@ -188,15 +224,16 @@ def test_wddo():
 def test_adaptive_coefficient_is_the_largest_that_keeps_the_sample_size():
     exponents = 3 * torch.randn(20, G, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     exponents[0] = 0
+    groups = Groups(exponents, exponents, torch.ones(20, G, dtype=torch.bool))
     for least in (0.3, 0.5, 0.9):
-        found = adaptive_coefficient(exponents, least)
+        found = adaptive_coefficient(groups, exponents, least)
         grid = torch.linspace(0.01, 1, 5000, dtype=torch.float64)
-        sizes = torch.stack([effective_sample_size((c * exponents).softmax(-1)) for c in grid])[..., 0]
+        sizes = torch.stack([effective_sample_size(groups, (c * exponents).softmax(-1)) for c in grid])[..., 0]
         for g in range(20):
             enough = grid[sizes[:, g] >= least]
             expected = enough.max().item() if len(enough) else 0.01
             assert found[g].item() == pytest.approx(expected, abs=3e-4)
-    assert adaptive_coefficient(exponents, 0.3)[0].item() == 1
+    assert adaptive_coefficient(groups, exponents, 0.3)[0].item() == 1
 
 
 # ---------------------------------------------------------------- DMPO reaches its target
@@ -270,7 +307,10 @@ def test_dmpo_reaches_the_reward_tilted_distribution_and_reward_maximisers_do_no
     model_path = uniform_model(tmp_path / "model", tokenizer)
     results = {}
     for name, method, options in (
-        ("wdce", "dmpo", {"weight_baseline": "group", "max_steps": 250}),
+        ("group", "dmpo", {"max_steps": 250}),
+        ("model", "dmpo", {"weight_baseline": "model", "max_steps": 250}),
+        ("none", "dmpo", {"weight_baseline": "none", "max_steps": 250}),
+        ("negative", "dmpo", {"weight_baseline": "negative", "max_steps": 60}),
         ("wddo", "dmpo", {"objective": "wddo", "max_steps": 250}),
         ("diffpo", "diffpo", {"max_steps": 60}),
         ("agrpo", "agrpo", {"num_step_draws": 2, "max_steps": 60}),
@@ -279,5 +319,5 @@ def test_dmpo_reaches_the_reward_tilted_distribution_and_reward_maximisers_do_no
             options |= {"beta": BETA, "num_iterations": 1, "sequence_log_probs": "exact"}
         probabilities = train_on_the_toy(tmp_path / name, tokenizer, model_path, method, learning_rate=5e-3, **options)
         results[name] = divergence(probabilities)
-    assert results["wdce"] < 1e-2 and results["wddo"] < 1e-2, results
-    assert results["diffpo"] > 0.1 and results["agrpo"] > 0.1, results
+    assert all(results[name] < 1e-2 for name in ("group", "model", "none", "wddo")), results
+    assert all(results[name] > 0.1 for name in ("negative", "diffpo", "agrpo")), results

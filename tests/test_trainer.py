@@ -131,7 +131,9 @@ def by_hand(trainer, call):
     for row in range(len(rollout)):
         prompt = inputs["prompt_ids"][row][inputs["prompt_mask"][row] == 1]
         if isinstance(trainer, DiffuGRPOTrainer):
-            (part,) = trainer.estimator.passes(trainer._batch(inputs, inputs["draw_seeds"]), draw, mask_id)
+            (part,) = trainer.estimator.passes(
+                trainer._batch(inputs, inputs["draw_seeds"], trainer.estimator), draw, mask_id
+            )
             prompt = part.views[0].prompt_ids[row][inputs["prompt_mask"][row] == 1]
         terms = []
         for i in range(int(inputs["completion_mask"][row].sum())):

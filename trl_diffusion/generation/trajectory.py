@@ -85,6 +85,21 @@ class Trajectory:
         ends = torch.isin(ids, torch.tensor(eos_token_ids, dtype=ids.dtype, device=ids.device)).long()
         return ends.cumsum(-1) - ends == 0
 
+    def decisive_mask(self, text_mask: torch.Tensor) -> torch.Tensor:
+        """
+        The tokens that took part in the making of the text: the text itself, and whatever stood behind its end on the
+        canvases that the rest of the text was written on.
+
+        Args:
+            text_mask (`torch.Tensor` of shape `(rows, length)`, bool):
+                The text, all of it written.
+
+        Returns:
+            `torch.Tensor` of shape `(rows, length)`, bool.
+        """
+        last_step = self.unmask_step.masked_fill(~text_mask, -1).amax(-1, keepdim=True)
+        return text_mask | ((self.unmask_step >= 0) & (self.unmask_step < last_step))
+
     def texts(self, eos_token_ids: Sequence[int]) -> list[list[int]]:
         """Token ids of each row's text, see [`~Trajectory.text_mask`]."""
         lengths = self.text_mask(eos_token_ids).sum(-1).tolist()

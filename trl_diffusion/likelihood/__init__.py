@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from .estimators import Estimator
+from .estimators import Estimator, NoTokens
 from .remasking_estimators import BlockMasking, CoupledMasking, QuadratureMasking, RandomMasking, SpreadMasking
 from .scoring import Scores, score_views
 from .trajectory_estimators import ExactSteps, MeanField, MergedSteps, SampledSteps, TwoTimesMeanField
@@ -13,6 +13,7 @@ __all__ = [
     "ExactSteps",
     "MeanField",
     "MergedSteps",
+    "NoTokens",
     "Pass",
     "QuadratureMasking",
     "RandomMasking",

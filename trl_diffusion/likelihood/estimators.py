@@ -25,8 +25,8 @@ class Estimator(ABC):
     # and are scored once.
     seed_per_group: ClassVar[bool] = False
 
-    # Whether tokens are scored on the very canvases they were written on: then the old policy's scores are those that
-    # the sampler recorded.
+    # Whether tokens are scored on the very canvases they were written on. Then the old policy's scores are those that
+    # the sampler recorded, and tokens behind the end of the text are scored, too, if the text depends on them.
     exact: ClassVar[bool] = False
 
     @abstractmethod
@@ -45,6 +45,17 @@ class Estimator(ABC):
         """
 
 
+class NoTokens(Estimator):
+    """Scores no token: for training that leaves the model as it is, where only the learned thresholds count."""
+
+    exact = True
+
+    def passes(self, batch, draw, mask_token_id):
+        nothing = torch.zeros_like(batch.trajectory.log_probs)
+        view = View(batch.prompt_ids, batch.trajectory.state_before(0, mask_token_id), nothing)
+        return [Pass([view], token_weights=nothing)]
+
+
 def split_passes(views: list[View], views_per_forward: int | None) -> list[Pass]:
     """
     Distribute views of which each token is scored on one only over passes.
@@ -53,16 +64,16 @@ def split_passes(views: list[View], views_per_forward: int | None) -> list[Pass]
         views (`list[View]`):
             Views with disjoint weights of 0 and 1.
         views_per_forward (`int`, *optional*):
-            Views in one pass. Defaults to all of them.
+            Views in one pass. Defaults to all of them. Views that score nothing are left out.
 
     Returns:
         `list[Pass]`: each token has the number of passes as its weight where it is scored, so that the mean over
         passes counts it once.
     """
+    useful = torch.stack([view.weights for view in views]).flatten(1).any(1).tolist()
+    views = [view for view, is_useful in zip(views, useful, strict=True) if is_useful] or views[:1]
     size = views_per_forward or len(views)
     chunks = [views[start : start + size] for start in range(0, len(views), size)]
-    if len(chunks) == 1:
-        return [Pass(views)]
     return [Pass(chunk, len(chunks) * torch.stack([view.weights for view in chunk]).sum(0)) for chunk in chunks]
 
 

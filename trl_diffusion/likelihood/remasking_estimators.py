@@ -32,8 +32,6 @@ class RandomMasking(Estimator):
             Masks per sequence. Their rates are stratified.
         antithetic (`bool`, *optional*, defaults to `True`):
             Whether masks come in pairs, a mask and its complement: each pair scores each token once.
-        normalize (`bool`, *optional*, defaults to `False`):
-            Whether to leave out the factor `n + 1`: the mean log-probability of masked tokens, averaged over masks.
         views_per_forward (`int`, *optional*):
             Masks in one forward and backward pass. Each pass is then an estimate of its own, which serves objectives
             that are linear in it. Defaults to all of them.
@@ -43,7 +41,6 @@ class RandomMasking(Estimator):
         self,
         num_samples: int,
         antithetic: bool = True,
-        normalize: bool = False,
         views_per_forward: int | None = None,
     ) -> None:
         if num_samples < 1:
@@ -57,7 +54,6 @@ class RandomMasking(Estimator):
             raise ValueError(f"`views_per_forward={views_per_forward}` must divide `num_samples={num_samples}`.")
         self.num_samples = num_samples
         self.antithetic = antithetic
-        self.normalize = normalize
         self.views_per_forward = views_per_forward or num_samples
 
     def passes(self, batch, draw, mask_token_id):
@@ -65,8 +61,7 @@ class RandomMasking(Estimator):
         tokens = batch.scored.sum(-1, keepdim=True)
         views = []
         for mask in masks.unbind(1):
-            scale = 1 if self.normalize else tokens + 1
-            weights = mask * scale / (mask.sum(-1, keepdim=True).clamp(min=1) * self.views_per_forward)
+            weights = mask * (tokens + 1) / (mask.sum(-1, keepdim=True).clamp(min=1) * self.views_per_forward)
             views.append(View(batch.prompt_ids, masked_text(batch, mask, mask_token_id), weights.float()))
         return [Pass(views[i : i + self.views_per_forward]) for i in range(0, len(views), self.views_per_forward)]
 

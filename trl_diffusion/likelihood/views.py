@@ -21,7 +21,8 @@ class RolloutBatch:
         prompt_mask (`torch.Tensor` of shape `(rows, prompt_length)`):
             `0` on padding.
         scored (`torch.Tensor` of shape `(rows, length)`, bool):
-            The tokens that the loss counts: the text up to its end. All of them are written.
+            The tokens that the loss counts: the text up to its end, and for the estimators that are exact what else
+            took part in writing it, see [`~trl_diffusion.Trajectory.decisive_mask`]. All of them are written.
         trajectory ([`~trl_diffusion.Trajectory`]):
             How the canvases were written.
         seeds (`torch.Tensor` of shape `(rows, draws)`, int64):
@@ -77,9 +78,8 @@ class Pass:
         views (`list[View]`):
             The views, over the same rows.
         token_weights (`torch.Tensor` of shape `(rows, length)`, *optional*):
-            Weights of the tokens in the loss, for estimators that score a random part of the tokens, or different
-            parts in different passes: averaged over passes and draws, each scored token has weight 1. By default every
-            token counts once.
+            Weights of the tokens in the loss, for passes that score a part of the tokens: averaged over passes and
+            draws, each has weight 1. By default the pass scores all tokens, and each counts once.
     """
 
     views: list[View]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from .base import LossInputs, Objective
+from .base import Groups, LossInputs, Objective
 from .dmpo import WDCE, WDDO, TargetWeights, adaptive_coefficient, effective_sample_size
 from .sequence_ratio import SequenceRatio
 from .spg import SandwichedPolicyGradient
@@ -9,6 +9,7 @@ from .weighted_likelihood import WeightedLikelihood
 __all__ = [
     "WDCE",
     "WDDO",
+    "Groups",
     "LossInputs",
     "Objective",
     "SandwichedPolicyGradient",

@@ -4,17 +4,60 @@ Objectives: from scores to a loss, for the methods whose loss is not one of TRL'
 
 An objective is a pure function of tensors. It knows nothing of models, views or trainers, and says what it needs:
 whether the old and the reference policy are to be scored on the same views, and whether rows have weights that depend
-on their whole group.
+on other rows.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from ..likelihood import Estimator, Scores
+
+
+def identity(values: torch.Tensor) -> torch.Tensor:
+    """Without other processes, there is nothing to gather."""
+    return values
+
+
+@dataclass
+class Groups:
+    """
+    All completions of a batch of rollouts, wherever their rows live, in their groups.
+
+    Args:
+        advantages (`torch.Tensor` of shape `(groups, num_generations)`):
+            TRL's advantages.
+        lengths (`torch.Tensor` of shape `(groups, num_generations)`):
+            Tokens of each text.
+        counted (`torch.Tensor` of shape `(groups, num_generations)`, bool):
+            Whether the completion takes part: it has a reward, and is no truncated one that is to be left out.
+        log_ratio (`torch.Tensor` of shape `(groups, num_generations)`, *optional*):
+            Log-probability of each completion under the reference policy minus that under the old policy, as the
+            objective's `sequence_estimator` has it.
+    """
+
+    advantages: torch.Tensor
+    lengths: torch.Tensor
+    counted: torch.Tensor
+    log_ratio: torch.Tensor | None = None
+
+    def softmax(self, values: torch.Tensor) -> torch.Tensor:
+        """Softmax within each group over the completions that are counted; zero where none is."""
+        return values.masked_fill(~self.counted, -torch.inf).softmax(-1).nan_to_num(nan=0.0)
+
+    @property
+    def sizes(self) -> torch.Tensor:
+        """Completions that are counted in each group, `(groups, 1)`, at least 1."""
+        return self.counted.sum(-1, keepdim=True).clamp(min=1)
+
+    def relative(self, values: torch.Tensor) -> torch.Tensor:
+        """Non-negative values of the completions, as multiples of their mean over all that are counted."""
+        values = values * self.counted
+        return values / (values.sum() / self.counted.sum().clamp(min=1)).clamp(min=torch.finfo(values.dtype).tiny)
 
 
 @dataclass
@@ -35,6 +78,8 @@ class LossInputs:
             The reference policy's, if there is one.
         row_weights (`torch.Tensor` of shape `(rows,)`, *optional*):
             What `group_weights` returned for these rows.
+        gather (`Callable`, *optional*):
+            Collects a tensor's rows from the micro-batches of all processes.
     """
 
     scores: Scores
@@ -43,6 +88,7 @@ class LossInputs:
     old_log_probs: torch.Tensor
     ref_log_probs: torch.Tensor | None = None
     row_weights: torch.Tensor | None = None
+    gather: Callable[[torch.Tensor], torch.Tensor] = identity
 
     @property
     def log_probs(self) -> torch.Tensor:
@@ -65,18 +111,13 @@ class Objective(ABC):
     # Scores each rollout once, when it is made, under the old and the reference policy, for `group_weights`.
     sequence_estimator: Estimator | None = None
 
-    def group_weights(
-        self, advantages: torch.Tensor, log_ratio: torch.Tensor | None
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]] | None:
+    def group_weights(self, groups: Groups) -> tuple[torch.Tensor, dict[str, torch.Tensor]] | None:
         """
-        Weights of the completions, from their whole group wherever its members live; frozen until the next rollout.
+        Weights of the completions that depend on each other, frozen until the next rollout.
 
         Args:
-            advantages (`torch.Tensor` of shape `(groups, num_generations)`):
-                TRL's advantages.
-            log_ratio (`torch.Tensor` of shape `(groups, num_generations)`, *optional*):
-                Log-probability of each completion under the reference policy minus that under the old policy, as
-                `sequence_estimator` has it.
+            groups ([`Groups`]):
+                The completions.
 
         Returns:
             `tuple[torch.Tensor, dict[str, torch.Tensor]]`: the weights, `(groups, num_generations)`, and values to log

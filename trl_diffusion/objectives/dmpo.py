@@ -19,7 +19,7 @@ from typing import cast
 import torch
 
 from ..likelihood import Estimator
-from .base import LossInputs, Objective
+from .base import Groups, LossInputs, Objective
 
 
 WEIGHT_BASELINES = ("none", "group", "negative", "model")
@@ -28,11 +28,13 @@ WEIGHT_BASELINES = ("none", "group", "negative", "model")
 _MIN_COEFFICIENT = 0.01
 
 
-def adaptive_coefficient(exponents: torch.Tensor, min_ess: float) -> torch.Tensor:
+def adaptive_coefficient(groups: Groups, exponents: torch.Tensor, min_ess: float) -> torch.Tensor:
     """
     The largest proximal coefficient, at most 1, at which a group keeps a share of its effective sample size.
 
     Args:
+        groups ([`Groups`]):
+            The completions.
         exponents (`torch.Tensor` of shape `(groups, num_generations)`):
             Log-weights at coefficient 1.
         min_ess (`float`):
@@ -46,14 +48,15 @@ def adaptive_coefficient(exponents: torch.Tensor, min_ess: float) -> torch.Tenso
     # It falls with the coefficient: d log(sum w^2)/dc >= 0, since the tilted mean of the exponents rises with c.
     for _ in range(40):
         middle = (low + high) / 2
-        enough = effective_sample_size((middle * exponents).softmax(-1)) >= min_ess
+        enough = effective_sample_size(groups, groups.softmax(middle * exponents)) >= min_ess
         low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
-    return torch.where(effective_sample_size(exponents.softmax(-1)) >= min_ess, torch.ones_like(low), low)
+    whole = effective_sample_size(groups, groups.softmax(exponents)) >= min_ess
+    return torch.where(whole, torch.ones_like(low), low)
 
 
-def effective_sample_size(weights: torch.Tensor) -> torch.Tensor:
-    """`1 / (G sum w^2)` of weights that sum to 1, `(groups, 1)`."""
-    return 1 / (weights.shape[-1] * weights.square().sum(-1, keepdim=True))
+def effective_sample_size(groups: Groups, weights: torch.Tensor) -> torch.Tensor:
+    """`1 / (G sum w^2)` of weights that sum to 1, `(groups, 1)`, with the completions that are counted for G."""
+    return 1 / (groups.sizes * weights.square().sum(-1, keepdim=True))
 
 
 @dataclass
@@ -82,19 +85,19 @@ class TargetWeights:
         if self.min_ess is not None and not 0 < self.min_ess < 1:
             raise ValueError(f"`min_ess` must lie between 0 and 1, got {self.min_ess}.")
 
-    def __call__(
-        self, advantages: torch.Tensor, log_ratio: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    def __call__(self, groups: Groups) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
         """The weights of each group, which sum to 1; the coefficients they were made with; and values to log."""
-        exponents = log_ratio + advantages / self.alpha  # a group's mean reward cancels in the softmax
+        log_ratio = cast(torch.Tensor, groups.log_ratio)
+        exponents = log_ratio + groups.advantages / self.alpha  # a group's mean reward cancels in the softmax
         coefficient = torch.full_like(exponents[:, :1], self.coefficient)
         if self.min_ess is not None:
-            coefficient = adaptive_coefficient(exponents, self.min_ess)
-        weights = (coefficient * exponents).softmax(-1)
+            coefficient = adaptive_coefficient(groups, exponents, self.min_ess)
+        weights = groups.softmax(coefficient * exponents)
+        used = groups.counted.any(-1)
         metrics = {
-            "target/ess": effective_sample_size(weights),
-            "target/coefficient": coefficient,
-            "target/log_ratio": log_ratio.abs(),
+            "target/ess": effective_sample_size(groups, weights)[used],
+            "target/coefficient": coefficient[used],
+            "target/log_ratio": log_ratio[groups.counted].abs(),
         }
         return weights, coefficient, metrics
 
@@ -103,24 +106,27 @@ class WDCE(Objective):
     """
     Weighted denoising cross-entropy, with a baseline subtracted from the weights.
 
-        loss = mean_i G a_i CE(o_i)
+        loss = - mean_i G a_i ELBO(o_i) / (L + 1)
 
-    where `CE` is the mean cross-entropy of masked tokens, averaged over masks. All weights `w` are positive, so that a
+    with `L` the length of the canvas, which sets the scale and nothing else. All weights `w` are positive, so that a
     small group without a good completion still pushes bad ones up; a baseline makes those weights negative:
 
     | `baseline` | `a_i` |
     |---|---|
     | `"none"` | `w_i` |
     | `"group"` | `w_i - 1/G` |
-    | `"negative"` | `w_i - w-_i`, with `w-` as `w` for the reward `-r` (the authors' default); not the target's own |
-    | `"model"` | `w_i - p_theta(o_i)/p_old(o_i)`, normalised over the micro-batch: zero in expectation |
+    | `"model"` | `w_i - p_theta(o_i)/p_old(o_i)`, normalised over a micro-batch of all processes |
+    | `"negative"` | `w_i - w-_i`, with `w-` as `w` for the reward `-r` (the authors' default) |
+
+    The first three have the target as their fixed point, since what they subtract is zero in expectation there. The
+    last has not: trained to convergence, it maximises the reward.
 
     Args:
         target ([`TargetWeights`]):
             The weights `w`.
         sequence_estimator ([`~trl_diffusion.likelihood.Estimator`]):
             Scores `log p_ref - log p_old`.
-        baseline (`str`, *optional*, defaults to `"negative"`):
+        baseline (`str`, *optional*, defaults to `"group"`):
             The baseline.
         baseline_strength (`float`, *optional*, defaults to `1.0`):
             Factor on it.
@@ -130,35 +136,37 @@ class WDCE(Objective):
         self,
         target: TargetWeights,
         sequence_estimator: Estimator,
-        baseline: str = "negative",
+        baseline: str = "group",
         baseline_strength: float = 1.0,
     ) -> None:
         self.target = target
         self.sequence_estimator = sequence_estimator
         if baseline not in WEIGHT_BASELINES:
             raise ValueError(f"`baseline` must be one of {', '.join(map(repr, WEIGHT_BASELINES))}, got {baseline!r}.")
+        if not baseline_strength >= 0:
+            raise ValueError(f"`baseline_strength` must not be negative, got {baseline_strength}.")
         self.baseline = baseline
         self.baseline_strength = baseline_strength
         self.needs_old = baseline == "model"
 
-    def group_weights(self, advantages, log_ratio):
-        weights, coefficient, metrics = self.target(advantages, log_ratio)
+    def group_weights(self, groups):
+        weights, coefficient, metrics = self.target(groups)
         baseline = torch.zeros_like(weights)
         if self.baseline == "group":
-            baseline = torch.full_like(weights, 1 / weights.shape[-1])
+            baseline = groups.counted.to(weights.dtype) / groups.sizes
         elif self.baseline == "negative":
-            baseline = (coefficient * (log_ratio - advantages / self.target.alpha)).softmax(-1)
-        weights = weights.shape[-1] * (weights - self.baseline_strength * baseline)
-        return weights, metrics | {"row_weight/abs": weights.abs()}
+            baseline = groups.softmax(coefficient * (groups.log_ratio - groups.advantages / self.target.alpha))
+        weights = groups.sizes * (weights - self.baseline_strength * baseline)
+        return weights, metrics | {"row_weight/abs": weights[groups.counted].abs()}
 
     def __call__(self, inputs: LossInputs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         weights = cast(torch.Tensor, inputs.row_weights)
-        log_probs = (inputs.log_probs * inputs.mask).sum(-1)
+        elbo = (inputs.log_probs * inputs.mask).sum(-1)
         if self.baseline == "model":
-            # The estimate is the ELBO without its factor n + 1, see `RandomMasking`.
-            gap = (inputs.lengths + 1) * (log_probs.detach() - (inputs.old_log_probs * inputs.mask).sum(-1))
-            weights = weights - self.baseline_strength * gap.softmax(0) * len(gap)
-        return -(weights * log_probs).mean(), {}
+            gap = elbo.detach() - (inputs.old_log_probs * inputs.mask).sum(-1)
+            everyone = inputs.gather(gap)
+            weights = weights - self.baseline_strength * len(everyone) * (gap - everyone.logsumexp(0)).exp()
+        return -(weights * elbo).mean() / (inputs.mask.shape[1] + 1), {}
 
 
 class WDDO(Objective):
@@ -198,9 +206,9 @@ class WDDO(Objective):
         self.discriminator_scale = discriminator_scale
         self.fake_weight = fake_weight
 
-    def group_weights(self, advantages, log_ratio):
-        weights, _, metrics = self.target(advantages, log_ratio)
-        return weights.shape[-1] * weights, metrics
+    def group_weights(self, groups):
+        weights, _, metrics = self.target(groups)
+        return groups.sizes * weights, metrics
 
     def __call__(self, inputs: LossInputs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         weights = cast(torch.Tensor, inputs.row_weights)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import cast
+
 import torch
 
 from .base import LossInputs, Objective
@@ -13,12 +16,12 @@ class SandwichedPolicyGradient(Objective):
     [SPG](https://huggingface.co/papers/2510.09541): raise a lower bound of the log-likelihood of good completions, and
     lower a mixture of an upper and a lower bound of that of bad ones.
 
-        loss = - mean over completions, each weighted by its length, of  A (ELBO if A >= 0 else w EUBO + (1 - w) ELBO)
+        loss = - mean_i of  |o_i|/mean|o| A (ELBO if A >= 0 else w EUBO + (1 - w) ELBO)
         ELBO = mean over masks of the mean of log p over masked tokens
         EUBO = mean over tokens of (1/b) log( mean over masks of p^b 1{masked} / t )
 
-    with `t` the share of the text that a mask hides. A token that no mask hides has no upper bound and
-    leaves the mean.
+    with `t` the share of the text that a mask hides, and the mean length that of all completions of a batch of
+    rollouts. A token that no mask hides has no upper bound and leaves the mean.
 
     Args:
         upper_weight (`float`, *optional*, defaults to `0.5`):
@@ -35,12 +38,14 @@ class SandwichedPolicyGradient(Objective):
         self.upper_weight = upper_weight
         self.upper_exponent = upper_exponent
 
+    def group_weights(self, groups):
+        return groups.relative(groups.lengths.float()), {}
+
     def __call__(self, inputs: LossInputs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         lower = (inputs.log_probs * inputs.mask).sum(-1)
         upper = self.upper_bound(inputs)
         bound = torch.where(inputs.advantages >= 0, lower, self.upper_weight * upper + (1 - self.upper_weight) * lower)
-        share = inputs.lengths / inputs.lengths.float().mean()
-        loss = -(share * inputs.advantages * bound).mean()
+        loss = -(cast(torch.Tensor, inputs.row_weights) * inputs.advantages * bound).mean()
         return loss, {"elbo": lower.detach(), "eubo": upper.detach()}
 
     def upper_bound(self, inputs: LossInputs) -> torch.Tensor:
@@ -50,7 +55,7 @@ class SandwichedPolicyGradient(Objective):
         log_terms = self.upper_exponent * inputs.scores.log_probs - rate.clamp(min=1e-9).log()
         # Not -inf: a token that no view masks would have the gradient inf - inf.
         log_terms = log_terms.masked_fill(~masked, torch.finfo(log_terms.dtype).min)
-        log_mean = log_terms.logsumexp(1) - torch.tensor(float(masked.shape[1])).log()
+        log_mean = log_terms.logsumexp(1) - math.log(masked.shape[1])
         seen = masked.any(1)
         per_token = torch.where(seen, log_mean / self.upper_exponent, 0.0)
         return per_token.sum(-1) / seen.sum(-1).clamp(min=1)

@@ -24,8 +24,8 @@ class WeightedLikelihood(Objective):
             raise ValueError(f"`psi` must be positive, got {psi}.")
         self.psi = psi
 
-    def group_weights(self, advantages, log_ratio):
-        weights = (self.psi * advantages).softmax(-1) - (-self.psi * advantages).softmax(-1)
+    def group_weights(self, groups):
+        weights = groups.softmax(self.psi * groups.advantages) - groups.softmax(-self.psi * groups.advantages)
         return weights, {"row_weight/abs": weights.abs()}
 
     def __call__(self, inputs: LossInputs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -12,7 +12,7 @@ from trl.trainer.utils import get_config_model_id, pad
 
 from ..generation import DiffusionGenerationConfig, DiffusionSampler, Trajectory
 from ..generation.noise import derive_seed
-from ..likelihood import Estimator, RolloutBatch, Scores, View, score_views
+from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View, score_views
 from ..models import ThresholdPolicy, resolve_spec
 from ..objectives import Objective
 from .base_config import DiffusionGRPOConfig
@@ -248,3 +248,47 @@ class DiffusionGRPOTrainer(GRPOHooks):
                 entropies=entropies,
                 threshold_policy=self.threshold_policy if thresholds else None,
             )
+
+    def score_draw(
+        self,
+        model: torch.nn.Module,
+        batch: RolloutBatch,
+        estimator: Estimator,
+        draw: int,
+    ) -> torch.Tensor:
+        args = self.args
+        size = args.per_device_train_batch_size if self.mode == "train" else args.per_device_eval_batch_size
+        chunks = [batch[start : start + size] for start in range(0, len(batch), size)]
+        return torch.cat([self._score_passes(model, chunk, estimator, draw) for chunk in chunks])
+
+    def _score_passes(
+        self, model: torch.nn.Module, batch: RolloutBatch, estimator: Estimator, draw: int
+    ) -> torch.Tensor:
+        passes = self.passes(estimator, batch, draw)
+        log_probs = torch.zeros_like(batch.trajectory.log_probs)
+        for part in passes:
+            scores = self.score(model, batch, part.views)
+            if part.token_weights is None:  # each pass scores all tokens: an estimate of its own
+                log_probs = log_probs + scores.token_log_probs / len(passes)
+            else:
+                scored = (scores.weights != 0).any(1)
+                log_probs = torch.where(scored, scores.token_log_probs, log_probs)
+        return log_probs
+
+    def passes(self, estimator: Estimator, batch: RolloutBatch, draw: int) -> list[Pass]:
+        passes = estimator.passes(batch, draw, self.spec.mask_token_id)
+        # Each pass is a collective operation: processes with fewer fill up with empty ones.
+        if self.accelerator.num_processes == 1:
+            return passes
+        count = torch.tensor(len(passes), device=self.accelerator.device)
+        missing = int(self.accelerator.gather(count).max()) - len(passes)
+        if missing:
+            nothing = torch.zeros_like(batch.trajectory.log_probs)
+            share = (len(passes) + missing) / len(passes)
+            for part in passes:
+                if part.token_weights is None:
+                    raise ValueError("Passes that score all tokens must be equally many in all processes.")
+                part.token_weights = share * part.token_weights
+            view = View(batch.prompt_ids, batch.trajectory.completion_ids, nothing)
+            passes += [Pass([view], nothing)] * missing
+        return passes

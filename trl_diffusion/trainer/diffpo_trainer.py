@@ -31,7 +31,7 @@ from typing import Any
 import torch
 
 from ..generation import DiffusionGenerationConfig
-from ..likelihood import Estimator, MeanField, RolloutBatch, TwoTimesMeanField
+from ..likelihood import Estimator, NoTokens, RolloutBatch, TwoTimesMeanField
 from ..models import threshold_policy
 from .base_trainer import DiffusionGRPOTrainer
 from .diffpo_config import DiFFPOConfig
@@ -97,8 +97,7 @@ class DiFFPOTrainer(DiffusionGRPOTrainer):
         return attach_threshold_head(model, args, peft_config) if args.learns_threshold else peft_config
 
     def make_estimator(self, args: DiFFPOConfig) -> Estimator:
-        # The head reads the fully masked canvas. Where it learns alone, no other needs to go through the model.
-        return MeanField(p_mask_prompt=0.0) if args.regime == "sampler" else TwoTimesMeanField()
+        return NoTokens() if args.regime == "sampler" else TwoTimesMeanField()
 
     def create_optimizer(self, *args, **kwargs) -> Any:
         optimizer = super().create_optimizer(*args, **kwargs)
@@ -116,15 +115,11 @@ class DiFFPOTrainer(DiffusionGRPOTrainer):
         return self.args.threshold_coefficient * advantages
 
     def token_weights(self, batch: RolloutBatch, old_log_probs: torch.Tensor) -> torch.Tensor | None:
-        if self.args.regime == "sampler":
-            return torch.zeros_like(old_log_probs)
-        if not self.args.importance_sampling_correction:
+        if self.args.regime == "sampler" or not self.args.importance_sampling_correction:
             return None
-        width = old_log_probs.shape[1]
-        counted, behaviour = batch.scored[:, :width], batch.trajectory.log_probs[:, :width]
-        ratio = (old_log_probs - behaviour).exp()
-        weights = ratio.clamp(max=self.args.importance_sampling_clip_max) * counted
-        truncated = (ratio > self.args.importance_sampling_clip_max)[counted]
-        self.record_metric("importance_weight/mean", weights[counted])
+        ratio = (old_log_probs - batch.trajectory.log_probs).exp()
+        weights = ratio.clamp(max=self.args.importance_sampling_clip_max) * batch.scored
+        truncated = (ratio > self.args.importance_sampling_clip_max)[batch.scored]
+        self.record_metric("importance_weight/mean", weights[batch.scored])
         self.record_metric("importance_weight/truncated", truncated)
         return weights

@@ -40,9 +40,9 @@ class DMPOConfig(DiffusionGRPOConfig):
             Masks per completion and update.
         antithetic_masks (`bool`, *optional*, defaults to `True`):
             Whether masks come in pairs, a mask and its complement.
-        weight_baseline (`str`, *optional*, defaults to `"negative"`):
-            What is subtracted from WDCE's weights: `"none"`, `"group"`, `"negative"` (the authors' default) or
-            `"model"`, see [`~trl_diffusion.objectives.WDCE`]. With `"negative"` the target is no fixed point: trained
+        weight_baseline (`str`, *optional*, defaults to `"group"`):
+            What is subtracted from WDCE's weights: `"none"`, `"group"`, `"model"` or `"negative"` (the authors'
+            default), see [`~trl_diffusion.objectives.WDCE`]. With `"negative"` the target is no fixed point: trained
             to convergence, it maximises the reward.
         baseline_strength (`float`, *optional*, defaults to `1.0`):
             Factor on the baseline.
@@ -73,8 +73,8 @@ class DMPOConfig(DiffusionGRPOConfig):
     num_replicates: int = field(default=4, metadata={"help": "Masks per completion and update."})
     antithetic_masks: bool = field(default=True, metadata={"help": "Whether masks come in complementary pairs."})
     weight_baseline: str = field(
-        default="negative",
-        metadata={"help": "What is subtracted from WDCE's weights: 'none', 'group', 'negative' or 'model'."},
+        default="group",
+        metadata={"help": "What is subtracted from WDCE's weights: 'none', 'group', 'model' or 'negative'."},
     )
     baseline_strength: float = field(default=1.0, metadata={"help": "Factor on the baseline."})
     num_iterations: int = field(default=8, metadata={"help": "Updates per batch of rollouts."})

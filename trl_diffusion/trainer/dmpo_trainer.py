@@ -7,11 +7,11 @@ The policy that maximises `E[r] - beta KL(p || p_ref)` is `p* ∝ p_ref exp(r / 
 old policy are weighted by `p*/p_old`, and the policy is trained on them as in pre-training, by denoising.
 
     w_i  = softmax over the group of  c (log p_ref(o_i) - log p_old(o_i) + r_i / beta)
-    loss = sum over the group of (w_i - baseline_i) * mean over masks of the mean cross-entropy of masked tokens
+    loss = - sum over the group of (w_i - baseline_i) ELBO(o_i) / (canvas length + 1)
 
-With the baseline "negative", the authors' default and ours, the target is no fixed point of this loss, and training to
-convergence maximises the reward; with the others it is. No ratio is taken and nothing is clipped; the weights hold for
-all updates on the batch. `beta` is the paper's alpha.
+No ratio is taken and nothing is clipped; the weights hold for all updates on the batch. `beta` is the paper's alpha.
+With the baseline "negative", the authors' default and not ours, the target is no fixed point of the loss: training to
+convergence then maximises the reward.
 """
 
 from __future__ import annotations
@@ -66,7 +66,6 @@ class DMPOTrainer(DiffusionGRPOTrainer):
         return RandomMasking(
             args.num_replicates,
             args.antithetic_masks,
-            normalize=args.objective == "wdce",
             views_per_forward=args.views_per_forward,
         )
 

@@ -9,7 +9,7 @@ its variants, metrics, logging, checkpoints. Four of its private methods are ove
 - `_generate_and_score_completions`: the trajectories join the tensors that TRL shuffles, splits and buffers;
 - `_get_per_token_logps_and_entropies`: the estimator scores tokens instead of a causal forward pass. It is called
   for the old and the reference policy while a batch is scored, where it returns one set of log-probabilities per draw,
-  `(rows, num_iterations, length)`, which TRL only stores; and for the current policy inside the loss;
+  `(rows, num_iterations, canvas length)`, which TRL only stores; and for the current policy inside the loss;
 - `_compute_loss`: picks the draw of the running inner iteration, goes through its passes, and hands their scores to
   TRL's loss or to the method's own objective.
 
@@ -34,12 +34,13 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
+from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import use_adapter
 
 from ..generation import Trajectory
 from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View
 from ..models import DiffusionSpec
-from ..objectives import LossInputs, Objective
+from ..objectives import Groups, LossInputs, Objective
 from .loss_columns import LossColumns, ballast, widen
 
 
@@ -123,11 +124,14 @@ class Rollout:
             Randomness of the estimator, one column per inner iteration.
         sequence_seeds (`torch.Tensor` of shape `(rows, 1)`, int64):
             Randomness of the objective's sequence estimator.
+        has_reward (`torch.Tensor` of shape `(rows of all processes,)`, bool, *optional*):
+            Whether any reward function had something to say.
     """
 
     trajectory: Trajectory
     draw_seeds: torch.Tensor
     sequence_seeds: torch.Tensor
+    has_reward: torch.Tensor | None = None
 
 
 class GRPOHooks(GRPOTrainer):
@@ -162,6 +166,14 @@ class GRPOHooks(GRPOTrainer):
         thresholds: bool = False,
     ) -> Scores:
         """Score the rollouts' tokens under `model` on some views, and their thresholds if they are learned."""
+        raise NotImplementedError
+
+    def score_draw(self, model: torch.nn.Module, batch: RolloutBatch, estimator: Estimator, draw: int) -> torch.Tensor:
+        """Log-probabilities `(rows, length)` of one draw of an estimator, over all its passes."""
+        raise NotImplementedError
+
+    def passes(self, estimator: Estimator, batch: RolloutBatch, draw: int) -> list[Pass]:
+        """The estimator's passes, equally many in all processes."""
         raise NotImplementedError
 
     def token_weights(self, batch: RolloutBatch, old_log_probs: torch.Tensor) -> torch.Tensor | None:
@@ -278,7 +290,9 @@ class GRPOHooks(GRPOTrainer):
         inputs = [{**x, **{name: values[i] for name, values in columns.items()}} for i, x in enumerate(inputs)]
         for name, values in columns.items():
             self._log_completion_extra(name, values)
-        return super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        self._fresh.has_reward = ~rewards.isnan().all(-1)
+        return rewards
 
     def _generate_and_score_completions(self, inputs):
         try:
@@ -287,89 +301,58 @@ class GRPOHooks(GRPOTrainer):
             output |= self._fresh.trajectory.to_dict() | {"draw_seeds": self._fresh.draw_seeds}
             if self.objective is not None:
                 output |= self._row_weights(self.objective, output)
+            scored = self._batch(output, self._fresh.draw_seeds, self.estimator).scored
+            output["num_items_in_batch"] = self.accelerator.gather(scored.sum()).sum()
             return output
         finally:
             self._fresh = None
 
     def _row_weights(self, objective: Objective, output: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The objective's weights of the local rows, from their whole groups."""
-        assert self._fresh is not None
-        size = self.num_generations if self.mode == "train" else self.num_generations_eval
+        """The objective's weights of the local rows, from all rows; rows without a reward leave the loss."""
+        assert self._fresh is not None and self._fresh.has_reward is not None
+        size = cast(int, self.num_generations if self.mode == "train" else self.num_generations_eval)
 
         def gathered(values: torch.Tensor) -> torch.Tensor:
             return self.accelerator.gather(values).view(-1, size)
 
-        log_ratio = None
+        def local(values: torch.Tensor) -> torch.Tensor:
+            rows = len(output["advantages"])
+            return values.flatten()[self.accelerator.process_index * rows :][:rows]
+
+        lengths = gathered(output["completion_mask"].sum(-1))
+        counted = self._fresh.has_reward.view(-1, size) & (lengths > 0)
+        groups = Groups(gathered(output["advantages"]), lengths, counted)
         if objective.sequence_estimator is not None:
-            batch = self._batch(output, self._fresh.sequence_seeds)
-            with torch.no_grad():
-                log_ratio = gathered(self._log_ratio(objective.sequence_estimator, batch))
-        weighted = objective.group_weights(gathered(output["advantages"]), log_ratio)
+            batch = self._batch(output, self._fresh.sequence_seeds, objective.sequence_estimator)
+            groups.log_ratio = gathered(self._log_ratio(objective.sequence_estimator, batch))
+        changed = {"completion_mask": output["completion_mask"] * local(counted)[:, None]}
+        weighted = objective.group_weights(groups)
         if weighted is None:
-            return {}
+            return changed
         weights, metrics = weighted
         for name, values in metrics.items():
             self.record_metric(name, values)
-        rows = len(output["advantages"])
-        return {"row_weights": weights.flatten()[self.accelerator.process_index * rows :][:rows]}
+        return changed | {"row_weights": local(weights)}
 
     def _log_ratio(self, estimator: Estimator, batch: RolloutBatch) -> torch.Tensor:
         """Sequence log-probability under the reference minus that under the policy that made the rollouts."""
-        with self._reference() as reference:
-            log_ratio = self._score_draw(reference, batch, estimator, 0).sum(-1)
-        if estimator.exact:
-            return log_ratio - (batch.trajectory.log_probs * batch.scored).sum(-1)
-        return log_ratio - self._score_draw(self.model, batch, estimator, 0).sum(-1)
+        checkpointing = cast(dict, self.args.gradient_checkpointing_kwargs)
+        with torch.no_grad(), disable_gradient_checkpointing(self.model, checkpointing):
+            with self._reference() as reference:
+                log_ratio = self.score_draw(reference, batch, estimator, 0).sum(-1)
+            if estimator.exact:
+                return log_ratio - (batch.trajectory.log_probs * batch.scored).sum(-1)
+            return log_ratio - self.score_draw(self.model, batch, estimator, 0).sum(-1)
 
-    def _batch(self, inputs: dict[str, torch.Tensor], seeds: torch.Tensor) -> RolloutBatch:
+    @staticmethod
+    def _batch(inputs: dict[str, torch.Tensor], seeds: torch.Tensor, estimator: Estimator) -> RolloutBatch:
         trajectory = Trajectory.from_dict(inputs)
         scored = inputs["completion_mask"] != 0
         missing = trajectory.completion_ids.shape[1] - scored.shape[1]  # TRL cuts to the longest text
         scored = torch.nn.functional.pad(scored, (0, missing))
+        if estimator.exact:
+            scored = trajectory.decisive_mask(scored)
         return RolloutBatch(inputs["prompt_ids"], inputs["prompt_mask"], scored, trajectory, seeds)
-
-    def _score_draw(
-        self,
-        model: torch.nn.Module,
-        batch: RolloutBatch,
-        estimator: Estimator,
-        draw: int,
-    ) -> torch.Tensor:
-        """Log-probabilities `(rows, length)` of one draw, over all its passes, a micro-batch at a time."""
-        args = self.args
-        size = args.per_device_train_batch_size if self.mode == "train" else args.per_device_eval_batch_size
-        chunks = [batch[start : start + size] for start in range(0, len(batch), size)]
-        return torch.cat([self._score_passes(model, chunk, estimator, draw) for chunk in chunks])
-
-    def _score_passes(
-        self, model: torch.nn.Module, batch: RolloutBatch, estimator: Estimator, draw: int
-    ) -> torch.Tensor:
-        passes = self._passes(estimator, batch, draw)
-        log_probs = torch.zeros_like(batch.trajectory.log_probs)
-        for part in passes:
-            scores = self.score(model, batch, part.views)
-            if part.token_weights is None:  # each pass is an estimate of its own
-                log_probs = log_probs + scores.token_log_probs / len(passes)
-            else:  # passes score different tokens, or the same tokens alike
-                scored = (scores.weights != 0).any(1)
-                log_probs = torch.where(scored, scores.token_log_probs, log_probs)
-        return log_probs
-
-    def _passes(self, estimator: Estimator, batch: RolloutBatch, draw: int) -> list[Pass]:
-        """The estimator's passes, filled up with empty ones to the same number in all processes."""
-        passes = estimator.passes(batch, draw, self.spec.mask_token_id)
-        if self.accelerator.num_processes == 1:
-            return passes
-        count = torch.tensor(len(passes), device=self.accelerator.device)
-        missing = int(self.accelerator.gather(count).max()) - len(passes)
-        if missing:
-            nothing = torch.zeros_like(batch.trajectory.log_probs)
-            share = (len(passes) + missing) / len(passes)
-            for part in passes:
-                part.token_weights = share * (1 if part.token_weights is None else part.token_weights) + nothing
-            view = View(batch.prompt_ids, batch.trajectory.completion_ids, nothing)
-            passes += [Pass([view], nothing)] * missing
-        return passes
 
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **kwargs
@@ -386,9 +369,9 @@ class GRPOHooks(GRPOTrainer):
         names = ("prompt_ids", "completion_ids", "prompt_mask", "completion_mask")
         widths = [input_ids.shape[1] - logits_to_keep, logits_to_keep]
         split = dict(zip(names, (*input_ids.split(widths, dim=1), *attention_mask.split(widths, dim=1))))
-        batch = self._batch(split | self._fresh.trajectory.to_dict(), self._fresh.draw_seeds)
-        draws = [self._score_draw(model, batch, self.estimator, draw) for draw in range(batch.seeds.shape[1])]
-        return torch.stack(draws, dim=1)[..., :logits_to_keep], None, None
+        batch = self._batch(split | self._fresh.trajectory.to_dict(), self._fresh.draw_seeds, self.estimator)
+        draws = [self.score_draw(model, batch, self.estimator, draw) for draw in range(batch.seeds.shape[1])]
+        return torch.stack(draws, dim=1), None, None
 
     def _needs_scores(self, reference: bool) -> bool:
         if reference:
@@ -400,13 +383,15 @@ class GRPOHooks(GRPOTrainer):
         draw = 0
         if self.model.training:
             draw = (self._step // cast(int, self.args.steps_per_generation)) % self.num_iterations
-        for name in ("old_per_token_logps", "ref_per_token_logps"):  # (rows, draws, text_length)
+        for name in ("old_per_token_logps", "ref_per_token_logps"):  # (rows, draws, length)
             if inputs.get(name) is not None:
                 inputs[name] = inputs[name][:, draw]
-        batch = self._batch(inputs, inputs["draw_seeds"])
+        batch = self._batch(inputs, inputs["draw_seeds"], self.estimator)
         if self.estimator.exact:
-            inputs["old_per_token_logps"] = batch.trajectory.log_probs[:, : inputs["completion_ids"].shape[1]]
-        passes = self._passes(self.estimator, batch, draw)
+            inputs["old_per_token_logps"] = batch.trajectory.log_probs
+        # The whole canvas, where TRL has cut to the longest text.
+        inputs["completion_ids"], inputs["completion_mask"] = batch.trajectory.completion_ids, batch.scored.long()
+        passes = self.passes(self.estimator, batch, draw)
         total = torch.zeros((), device=batch.scored.device)
         for part in passes[:-1]:
             with self._accumulating(model):
@@ -435,8 +420,7 @@ class GRPOHooks(GRPOTrainer):
     ) -> torch.Tensor:
         """One of TRL's losses, with the scores in the place of its per-token log-probabilities."""
         inputs = dict(inputs)
-        width = inputs["completion_ids"].shape[1]
-        log_probs, entropies = scores.token_log_probs[:, :width], scores.token_entropies[:, :width]
+        log_probs, entropies = scores.token_log_probs, scores.token_entropies
         advantages = inputs["advantages"]
         old_log_probs = inputs.get("old_per_token_logps")
         factors = self.token_weights(batch, log_probs.detach() if old_log_probs is None else old_log_probs)
@@ -445,12 +429,12 @@ class GRPOHooks(GRPOTrainer):
             inputs["advantages"] = advantages[:, None] * factors
         if token_weights is not None:
             # Old scores of tokens that this pass does not score would meet nothing, and overflow.
-            scored = (scores.weights != 0).any(1)[:, :width]
+            scored = (scores.weights != 0).any(1)
             for name in ("old_per_token_logps", "ref_per_token_logps"):
                 if inputs.get(name) is not None:
                     inputs[name] = inputs[name].masked_fill(~scored, 0.0)
-            inputs["tool_mask"] = token_weights[:, :width]
-            filler = ballast(inputs["completion_mask"], token_weights[:, :width])
+            inputs["tool_mask"] = token_weights
+            filler = ballast(inputs["completion_mask"], token_weights)
             log_probs, entropies = widen(inputs, (log_probs, entropies), filler)
         if scores.threshold_log_probs is not None:
             thresholds = self._threshold_columns(advantages, batch, scores)
@@ -475,20 +459,16 @@ class GRPOHooks(GRPOTrainer):
     def _own_loss(
         self, objective: Objective, inputs: dict[str, torch.Tensor], batch: RolloutBatch, scores: Scores
     ) -> torch.Tensor:
-        def full_width(name: str) -> torch.Tensor | None:
-            values = inputs.get(name)
-            return None if values is None else torch.nn.functional.pad(values, (0, length - values.shape[1]))
-
-        length = batch.scored.shape[1]
-        old_log_probs = full_width("old_per_token_logps")
+        old_log_probs = inputs.get("old_per_token_logps")
         loss, metrics = objective(
             LossInputs(
                 scores=scores,
                 mask=batch.scored,
                 advantages=inputs["advantages"],
                 old_log_probs=scores.token_log_probs.detach() if old_log_probs is None else old_log_probs,
-                ref_log_probs=full_width("ref_per_token_logps"),
+                ref_log_probs=inputs.get("ref_per_token_logps"),
                 row_weights=inputs.get("row_weights"),
+                gather=self.accelerator.gather,
             )
         )
         metrics["entropy"] = scores.entropies[scores.weights != 0]
