@@ -40,11 +40,19 @@ def make_trainer(model_path, output_dir, cls=DiffuGRPOTrainer):
 def training_does_not_depend_on_the_number_of_processes(model_path, output_dir):
     """Eight completions of one prompt, in a group that one or several processes share. Written down for comparison."""
     # TRL's "bnpo" is a mean over each process's own tokens, and depends on their number by definition.
-    options = {"diffu_grpo": {"loss_type": "dapo"}, "trace_rl": {"steps_per_segment": 2}, "wd1": {"beta": 0.0}}
+    options = {
+        **{name: {"loss_type": "dapo"} for name in ("diffu_grpo", "coupled_grpo")},
+        **{name: {"beta": 0.0} for name in ("wd1", "spg")},
+        "trace_rl": {"steps_per_segment": 2},
+        "joint": {"regime": "joint", "threshold_per_block": True},
+        "sampler": {"regime": "sampler", "beta": 0.0},
+        "model_baseline": {"weight_baseline": "model"},
+    }
+    variants = {"joint": "diffpo", "sampler": "diffpo", "model_baseline": "dmpo"}
     record = {}
-    for name in ("diffpo", "diffu_grpo", "agrpo", "dmpo", "trace_rl", "wd1", "espo"):
+    for name in (*trainers.METHODS, *variants):
         trainer = trainers.make_trainer(
-            name,
+            variants.get(name, name),
             output_dir,
             AutoTokenizer.from_pretrained(model_path),
             model_path,
@@ -62,7 +70,17 @@ def training_does_not_depend_on_the_number_of_processes(model_path, output_dir):
         logs = trainer.state.log_history
         record[name] = {
             key: [entry[key] for entry in logs if key in entry]
-            for key in ("loss", "grad_norm", "reward", "kl", "sampler/nfe", "entropy", "row_weight/abs", "target/ess")
+            for key in (
+                "loss",
+                "grad_norm",
+                "reward",
+                "kl",
+                "sampler/nfe",
+                "entropy",
+                "row_weight/abs",
+                "target/ess",
+                "threshold/mean",
+            )
         } | {"parameters": [p.detach().double().sum().item() for p in trainer.model.parameters()]}
     if os.environ["RANK"] == "0":
         Path(output_dir, "record.json").write_text(json.dumps(record))

@@ -79,7 +79,7 @@ def config(tmp_path, cls=DiffuGRPOConfig, **options):
         ({"max_denoising_steps": 4}, "`max_denoising_steps` has no effect"),
         ({"sampler_batch_size": 0}, "`sampler_batch_size`"),
         ({"num_generations": 3}, "generation_batch_size (4) must be divisible by num_generations (3)"),
-        ({"p_mask_prompt": 1.0}, "`p_mask_prompt`"),
+        ({"p_mask_prompt": 1.0}, "`p_mask_prompt=1.0`"),
     ],
 )
 def test_options_without_meaning(tmp_path, options, message):

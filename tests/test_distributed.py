@@ -51,3 +51,4 @@ def test_one_and_two_processes_train_alike(tmp_path, model_path):
         for key, values in one.items():
             assert records[1][method][key] == pytest.approx(values, abs=2e-4, rel=2e-4), (method, key)
         assert len(one["loss"]) == 4 and any(one["loss"])
+    assert len(records[0]) >= 16

@@ -38,7 +38,10 @@ SPEC = DiffusionSpec(mask_token_id=MASK)
 WORDS = [0, 2, 3, 4]
 PROMPT = [4, 2]
 BOUND = 0.9  # entropies of this toy lie on both sides of it
-REWARD = {o: (sum(o) % 5) / 4 - 0.3 * (o[0] == o[2]) for o in itertools.product(WORDS, repeat=3)}
+
+
+def reward_of(text):
+    return (sum((i + 2) * o for i, o in enumerate(text)) % 7) / 4 - 0.3 * (text[0] == text[-1])
 
 
 # ---------------------------------------------------------------- the exact policy gradient
@@ -89,7 +92,7 @@ def state_of(completion, steps, step):
     return tuple(o if s < step else MASK for o, s in zip(completion, steps))
 
 
-def as_batch(rows, table):
+def as_batch(rows, table, ends=()):
     ids, steps = torch.tensor([o for o, _, _ in rows]), torch.tensor([s for _, s, _ in rows])
     entropies = torch.zeros(ids.shape)
     for r, (o, s, _) in enumerate(rows):
@@ -99,16 +102,19 @@ def as_batch(rows, table):
     zeros = torch.zeros(len(rows))
     trajectory = Trajectory(ids, steps, torch.zeros(ids.shape), entropies, steps.amax(-1) + 1, zeros[:, None], zeros)
     prompt = torch.tensor([PROMPT]).expand(len(rows), -1)
-    return RolloutBatch(prompt, torch.ones_like(prompt), steps >= 0, trajectory, torch.arange(len(rows))[:, None])
+    scored = trajectory.decisive_mask(trajectory.text_mask(ends))
+    return RolloutBatch(prompt, torch.ones_like(prompt), scored, trajectory, torch.arange(len(rows))[:, None])
 
 
 @pytest.mark.parametrize("rule", ["random", "entropy_bound"])
 @pytest.mark.parametrize("distribution", ["uniform", "entropy"])
 @pytest.mark.parametrize("draws", [1, 2])
-def test_agrpo_averaged_over_all_draws_is_the_exact_policy_gradient(rule, distribution, draws):
+@pytest.mark.parametrize("ends", [(), (0,)], ids=["full_length", "texts_end_early"])
+def test_agrpo_averaged_over_all_draws_is_the_exact_policy_gradient(rule, distribution, draws, ends):
     """
     Of the expected reward, by differentiating the sum over all trajectories. Steps write one to three tokens under the
-    entropy bound, so that rows have different numbers of steps.
+    entropy bound, so that rows have different numbers of steps. Where texts end early, tokens behind the end are seen
+    by the model while it writes the rest of the text.
     """
     model = toy()
     table = table_of(model)
@@ -116,10 +122,12 @@ def test_agrpo_averaged_over_all_draws_is_the_exact_policy_gradient(rule, distri
     log_p = torch.stack([sum(table[state_of(o, s, s[i])][i, o[i]] for i in range(3)) for o, s, _ in rows])
     order = torch.tensor([probability for _, _, probability in rows], dtype=torch.float64)
     assert (log_p.exp() * order).sum().item() == pytest.approx(1.0)
-    reward = torch.tensor([REWARD[o] for o, _, _ in rows], dtype=torch.float64)
+    batch = as_batch(rows, table, ends)
+    texts = batch.trajectory.texts(ends)
+    assert (min(map(len, texts)) < 3) == bool(ends)
+    reward = torch.tensor([reward_of(text) for text in texts], dtype=torch.float64)
     exact = torch.autograd.grad((log_p.exp() * order * reward).sum(), list(model.parameters()))
 
-    batch = as_batch(rows, table)
     weight = (log_p.exp() * order * reward).detach()  # of each trajectory in the expectation
 
     class Fixed(SampledSteps):
@@ -231,10 +239,11 @@ def test_draws_follow_the_entropies():
     assert ((counts - expected).square() / expected).sum() < 11 + 6 * math.sqrt(22)
 
 
-def test_steps_that_wrote_no_text_are_never_drawn():
+@pytest.mark.parametrize("distribution", ["uniform", "entropy"])
+def test_steps_that_wrote_no_text_are_never_drawn(distribution):
     batch = steps_batch(200, 6)
     batch.scored = batch.scored & (torch.arange(6) < 2)
-    estimator = SampledSteps(3)
+    estimator = SampledSteps(3, distribution)
     steps = estimator.draw_steps(estimator.step_probabilities(batch.trajectory, batch.scored), batch.seeds[:, 0])
     assert steps.max() == 1
     batch.scored = torch.zeros_like(batch.scored)  # a completion that the loss leaves out
@@ -437,11 +446,12 @@ def test_masks_belong_to_the_row(estimator):
 # ---------------------------------------------------------------- how far surrogates are from the policy
 
 
-def test_likelihood_gap_by_hand():
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_likelihood_gap_by_hand(temperature):
     model = make_model(dtype=torch.float64)
     ids, mask, trajectory = rollout(model, rows=3)
     batch = batch_of(ids, mask, trajectory, None)
-    gap = likelihood_gap(model, SPEC, batch, MeanField(0.0))
+    gap = likelihood_gap(model, SPEC, batch, MeanField(0.0), temperature)
     for step in range(int(trajectory.nfe.max())):
         divergences = []
         for row, i in (trajectory.unmask_step == step).nonzero().tolist():
@@ -451,7 +461,7 @@ def test_likelihood_gap_by_hand():
                 for state in (trajectory.state_before(step, MASK)[row], torch.full((12,), MASK))
             )
             words = torch.arange(len(p)) != MASK
-            p, q = p[words].log_softmax(-1), q[words].log_softmax(-1)
+            p, q = (p[words] / temperature).log_softmax(-1), (q[words] / temperature).log_softmax(-1)
             divergences.append((p.exp() * (p - q)).sum().item())
         assert gap.mean[step] == pytest.approx(sum(divergences) / len(divergences), abs=1e-5)
     exact = likelihood_gap(model, SPEC, batch, ExactSteps())

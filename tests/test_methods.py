@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every method must keep: with an unchanged policy no ratio moves, all parameters learn, rewards rise."""
 
+import math
 import re
 import textwrap
 from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
-from trl_diffusion.likelihood import ExactSteps, SampledSteps
+from trl_diffusion.likelihood import ExactSteps, RandomMasking, SampledSteps
 from trl_diffusion.objectives import WDDO
 
 from .trainers import METHODS, losses, spy
@@ -19,6 +22,7 @@ METHODS_PAGE = (Path(__file__).parent.parent / "docs" / "methods.md").read_text(
 OWN_LOSS = [name for name, (config, _) in METHODS.items() if config._own_loss]
 TRL_LOSS = [name for name in METHODS if name not in OWN_LOSS]
 WITHOUT_REFERENCE = ["wd1", "spg"]  # their losses have no KL term
+ONE_ROW = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}
 LORA = {"r": 4, "target_modules": "all-linear", "exclude_modules": ["lm_head"]}
 
 
@@ -135,6 +139,26 @@ def test_memory_of_agrpo_does_not_depend_on_the_number_of_draws(build, tmp_path)
     assert most[1] <= 4 and most[8] <= 4
 
 
+def test_exact_estimators_score_what_the_text_depends_on(build):
+    """Also behind its end, if it stood there while the text was still being written."""
+    trainer = build(
+        "agrpo", cls=spy(METHODS["agrpo"][1]), unmasking="random", block_length=8, per_device_train_batch_size=32
+    )
+    trainer.estimator = ExactSteps(views_per_forward=1)
+    trainer.train()
+    behind = 0
+    for call in trainer.seen:
+        scored = torch.stack([(scores.weights != 0).any(1) for scores in call["scores"]]).any(0)
+        steps, ids = (call["inputs"][f"rollout_{name}"].tolist() for name in ("unmask_step", "completion_ids"))
+        for row in range(32):
+            length = (ids[row] + [0]).index(0) + 1  # up to and with the first end-of-text token
+            last = max(steps[row][:length])
+            expected = [i < length or 0 <= steps[row][i] < last for i in range(8)]
+            assert scored[row].tolist() == expected
+            behind += sum(expected[length:])
+    assert behind > 0
+
+
 def test_exact_estimators_skip_the_old_policys_pass(build):
     """The sampler has recorded what it would compute."""
     trainer = build("agrpo", num_iterations=2, max_steps=2, num_step_draws=2)
@@ -154,6 +178,88 @@ def test_equal_rewards_give_no_gradient(build, method):
         )
         trainer.train()
         assert trainer.state.log_history[0]["grad_norm"] == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["dmpo", "wd1", "spg"])
+def test_groups_of_an_evaluation_have_their_own_size(build, method):
+    dataset = Dataset.from_dict({"prompt": ["1+1=", "2+2="]})
+    trainer = build(method, eval_dataset=dataset, num_generations_eval=2, max_steps=1)
+    shapes = []
+    group_weights = trainer.objective.group_weights
+    trainer.objective.group_weights = lambda groups: shapes.append(groups.counted.shape) or group_weights(groups)
+    trainer.train()
+    metrics = trainer.evaluate()
+    assert shapes == [(1, 4), (2, 2)] and math.isfinite(metrics["eval_loss"])
+
+
+@pytest.mark.parametrize("method", ["agrpo", "diffpo", "dmpo"])
+def test_a_trained_adapter_is_its_own_reference(build, model_path, method):
+    """TRL keeps a copy of it under the name "ref"; the base model would be another reference."""
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(model_path), LoraConfig(**LORA))
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    trainer = build(method, model=model, beta=0.1, num_iterations=1, max_steps=3)
+    trainer.train()
+    assert "ref" in trainer.model.peft_config
+    name = "target/log_ratio" if method == "dmpo" else "kl"
+    first, *later = [entry[name] for entry in trainer.state.log_history[:-1]]
+    assert first == pytest.approx(0.0, abs=1e-5) and min(later) > 1e-3
+
+
+def test_rows_without_a_reward_leave_the_loss(build):
+    """For all objectives of our own; TRL's losses give them the advantage 0."""
+
+    def reward(completions, **kwargs):
+        return [None if i % 4 == 1 else len(text) / 8 for i, text in enumerate(completions)]
+
+    for method in OWN_LOSS:
+        trainer = build(method, cls=spy(METHODS[method][1]), reward=reward, shuffle_dataset=False, max_steps=1)
+        seen = []
+        prepare = trainer._generate_and_score_completions
+        trainer._generate_and_score_completions = lambda inputs, p=prepare, s=seen: s.append(p(inputs)) or s[-1]
+        trainer.train()
+        (output,) = seen
+        assert output["completion_mask"].any(-1).tolist() == [True, False, True, True]
+        assert "row_weights" not in output or output["row_weights"][1] == 0
+        assert output["num_items_in_batch"] == output["completion_mask"].sum()
+
+
+def test_gradients_of_all_but_the_last_pass_stay_where_they_are(build):
+    trainer = build("agrpo", num_step_draws=3, max_steps=1)
+    synchronised = []
+    backward, accelerator = trainer._backward, trainer.accelerator
+    trainer._backward = lambda loss: synchronised.append(accelerator.sync_gradients) or backward(loss)
+    trainer.train()
+    assert synchronised == [False, False] and accelerator.sync_gradients
+
+
+def test_passes_that_score_all_tokens_are_averaged(build):
+    """The estimate of a draw is the same whether its masks go through the model one by one or together."""
+    trainer = build("dmpo", cls=spy(METHODS["dmpo"][1]), num_replicates=4, max_steps=1)
+    trainer.train()
+    inputs = trainer.seen[-1]["inputs"]
+    batch = trainer._batch(inputs, inputs["draw_seeds"], trainer.estimator)
+    with torch.no_grad():
+        together, one_by_one = (
+            trainer.score_draw(trainer.model, batch, RandomMasking(4, views_per_forward=views), 0) for views in (4, 1)
+        )
+    assert together.abs().sum() > 0
+    torch.testing.assert_close(together, one_by_one)
+
+
+def test_segments_without_tokens_are_not_forwarded(build):
+    trainer = build("d2", num_segments=100, views_per_forward=1, max_steps=1)
+    passes = []
+    trainer.model.register_forward_hook(lambda module, *_: passes.append(torch.is_grad_enabled()))
+    trainer.train()
+    assert sum(passes) <= trainer.state.log_history[0]["sampler/nfe_max"]
+
+
+def test_lora_dropout_is_warned_of(build):
+    with pytest.warns(UserWarning, match="lora_dropout=0.1"):
+        build("diffpo", peft_config=LoraConfig(**LORA, lora_dropout=0.1))
 
 
 def test_dmpo_options(build):
@@ -194,8 +300,10 @@ def test_truncated_rollouts_are_scored_as_truncated(build):
     [
         ("agrpo", {"num_step_draws": 9}, ["num_step_draws", "denoising steps"]),
         ("agrpo", {"num_step_draws": 3, "max_denoising_steps": 2}, ["num_step_draws", "at most 2"]),
-        ("agrpo", {"num_step_draws": 0}, ["num_draws"]),
-        ("agrpo", {"step_distribution": "normal"}, ["distribution", "'uniform'", "'entropy'"]),
+        ("agrpo", {"num_step_draws": 0}, ["num_step_draws", "at least 1"]),
+        ("agrpo", {"num_step_draws": 2.5}, ["num_step_draws", "integer"]),
+        ("agrpo", {"num_step_draws": True}, ["num_step_draws", "integer"]),
+        ("agrpo", {"step_distribution": "normal"}, ["step_distribution", "'uniform'", "'entropy'"]),
         ("agrpo", {"views_per_forward": 0}, ["views_per_forward"]),
         ("agrpo", {"top_p": 0.9}, ["top_p", "top_k"]),
         ("agrpo", {"importance_sampling_level": "sequence"}, ["importance_sampling_level", "sum over tokens"]),
@@ -203,7 +311,12 @@ def test_truncated_rollouts_are_scored_as_truncated(build):
         ("trace_rl", {"off_policy_mask_threshold": 0.5}, ["off_policy_mask_threshold", "sum over tokens"]),
         ("just_grpo", {"importance_sampling_level": "sequence"}, ["importance_sampling_level"]),
         ("dmpo", {"weight_baseline": "model", "views_per_forward": 2}, ["views_per_forward", "'model'"]),
+        ("dmpo", {"weight_baseline": "model", **ONE_ROW}, ["weight_baseline", "micro-batch"]),
         ("dmpo", {"beta": 0.0}, ["beta", "temperature"]),
+        ("dmpo", {"beta": float("nan")}, ["beta", "temperature"]),
+        ("dmpo", {"multi_objective_aggregation": "normalize_then_sum"}, ["multi_objective_aggregation", "beta"]),
+        ("dmpo", {"baseline_strength": -1.0}, ["baseline_strength", "at least 0"]),
+        ("dmpo", {"num_replicates": 0}, ["num_replicates", "at least 1"]),
         ("dmpo", {"beta": -1.0}, ["beta", "temperature"]),
         ("dmpo", {"num_replicates": 3}, ["num_replicates", "antithetic"]),
         ("dmpo", {"num_elbo_samples": 3}, ["num_elbo_samples", "pairs"]),
@@ -214,18 +327,22 @@ def test_truncated_rollouts_are_scored_as_truncated(build):
         ("dmpo", {"weight_baseline": "mean"}, ["baseline", "'negative'"]),
         ("dmpo", {"min_ess": 1.5}, ["min_ess"]),
         ("dmpo", {"proximal_coefficient": 0.0}, ["coefficient"]),
-        ("dmpo", {"views_per_forward": 3}, ["views_per_forward", "num_samples"]),
+        ("dmpo", {"views_per_forward": 3}, ["views_per_forward", "num_replicates"]),
         ("dmpo", {"loss_type": "dapo"}, []),  # its default: nothing was asked for
         ("dmpo", {"loss_type": "bnpo"}, ["loss_type", "DMPOConfig", "own"]),
         ("espo", {"delta": 2.0}, ["delta", "own"]),
         ("espo", {"epsilon": 0.1}, []),
+        ("espo", {"num_elbo_samples": 3}, ["num_elbo_samples", "pairs"]),
+        ("espo", {"epsilon": -0.1}, ["epsilon"]),
+        ("gdpo", {"epsilon_high": -0.1}, ["epsilon_high"]),
+        ("agrpo", {"epsilon": -0.1}, ["epsilon"]),
         ("wd1", {"epsilon": 0.1}, ["epsilon", "own"]),
         ("wd1", {"psi": 0.0}, ["psi"]),
         ("spg", {"upper_exponent": 0.5}, ["upper_exponent"]),
         ("spg", {"upper_weight": 1.5}, ["upper_weight"]),
-        ("spg", {"num_mask_samples": 0}, ["num_samples"]),
-        ("coupled_grpo", {"min_mask_rate": 0.9}, ["min_rate", "max_rate"]),
-        ("gdpo", {"num_quadrature_nodes": 0}, ["num_nodes"]),
+        ("spg", {"num_mask_samples": 0}, ["num_mask_samples"]),
+        ("coupled_grpo", {"min_mask_rate": 0.9}, ["min_mask_rate", "max_mask_rate"]),
+        ("gdpo", {"num_quadrature_nodes": 0}, ["num_quadrature_nodes"]),
         ("d2", {"num_segments": 0}, ["num_segments"]),
         ("trace_rl", {"steps_per_segment": 0}, ["steps_per_segment"]),
         ("just_grpo", {"unmasking": "random"}, ["unmasking", "left to right"]),

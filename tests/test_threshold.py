@@ -71,6 +71,16 @@ def test_initial_continuous_threshold():
     assert policy.threshold(policy.greedy(torch.tensor([policy.initial_outputs()]))).item() == pytest.approx(0.3)
 
 
+def test_the_continuous_thresholds_spread_is_bounded():
+    policy = ThresholdPolicy(ThresholdHeadConfig(kind="continuous"))
+    for output, log_std in ((50.0, 1.0), (-50.0, -4.0)):
+        outputs = torch.tensor([[0.2, output]])
+        expected = log_std + 0.5 * math.log(2 * math.pi * math.e)
+        assert policy.entropy(outputs).item() == pytest.approx(expected, abs=1e-5)
+        one_std = (policy.sample(outputs, torch.tensor([0.8413447])) - 0.2).item()
+        assert one_std == pytest.approx(math.exp(log_std), rel=1e-3)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_samples_follow_the_log_probabilities(kind):
     """Frequencies of grid points; of the normal, mean and variance, and the density against its formula."""
@@ -251,14 +261,20 @@ def joint(build, **options):
     return build("diffpo", **{"regime": "joint", "reward": with_speed_bonus(digits, 0.5, 8)} | options)
 
 
-def test_the_threshold_is_one_more_token_of_the_loss(build):
+@pytest.mark.parametrize("mask_truncated", [False, True])
+def test_the_threshold_is_one_more_token_of_the_loss(build, mask_truncated):
     """The loss by hand: (sum over tokens + the threshold's term) / (tokens + 1), old policy and clipping included."""
-    cls = spy(DiFFPOTrainer)
     trainer = joint(
-        build, cls=cls, num_iterations=2, max_steps=4, threshold_coefficient=3.0, threshold_learning_rate=0.3
+        build,
+        cls=spy(DiFFPOTrainer),
+        num_iterations=2,
+        max_steps=8,
+        threshold_coefficient=3.0,
+        threshold_learning_rate=0.3,
+        mask_truncated_completions=mask_truncated,
     )
     trainer.train()
-    moved = 0
+    moved, truncated = 0, 0
     for call in trainer.seen:
         (scores,), inputs = call["scores"], call["inputs"]
         mask = inputs["completion_mask"].double()
@@ -269,26 +285,26 @@ def test_the_threshold_is_one_more_token_of_the_loss(build):
         terms = torch.minimum(rho * factors, rho.clamp(0.5, 1.5) * factors) * mask
         rho = (scores.threshold_log_probs - inputs["rollout_threshold_log_probs"])[:, 0].double().exp()
         gamma = torch.minimum(rho * 3 * advantages[:, 0], rho.clamp(0.5, 1.5) * 3 * advantages[:, 0])
-        expected = -((terms.sum(-1) + gamma) / (mask.sum(-1) + 1)).mean()
+        counted = mask.any(-1).double()
+        truncated += int((1 - counted).sum())
+        expected = -((terms.sum(-1) + gamma * counted) / (mask.sum(-1) + counted).clamp(min=1)).mean()
         assert call["loss"] == pytest.approx(expected.item(), abs=1e-5)
         moved += int(((rho - 1).abs() > 1e-3).sum())
         if call["draw"] == 0:
             torch.testing.assert_close(rho, torch.ones_like(rho), atol=1e-4, rtol=0)
-    assert moved > 0
+    assert moved > 0 and (0 < truncated < 32 if mask_truncated else truncated == 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("regime", ["model", "sampler", "joint"])
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 def test_each_regime_trains_its_part(build, model_path, tokenizer, kind, regime, lora):
-    model = with_head(AutoModelForCausalLM.from_pretrained(model_path))
-    if not lora:
-        model = model.float()
+    model = with_head(AutoModelForCausalLM.from_pretrained(model_path), kind=kind)
     trainer = build(
         "diffpo",
         model=model,
         regime=regime,
-        threshold_head=kind,
+        threshold_head=kind if regime != "model" else "grid",
         peft_config=LoraConfig(r=2, target_modules=["q_proj", "v_proj"]) if lora else None,
         max_steps=3,
     )
@@ -399,18 +415,89 @@ def test_the_head_finds_the_best_threshold_of_each_prompt(build, per_block):
     [
         ({"regime": "both"}, ["regime", "'joint'"]),
         ({"regime": "joint", "unmasking": "random"}, ["'random'", "has no threshold"]),
-        ({"regime": "joint", "threshold_head": "cubic"}, ["kind"]),
-        ({"regime": "joint", "threshold_grid": [1.0, 0.5]}, ["grid"]),
+        ({"regime": "joint", "threshold_head": "cubic"}, ["threshold_head", "'continuous'"]),
+        ({"regime": "joint", "threshold_grid": [0.1, float("nan")]}, ["threshold_grid"]),
+        ({"regime": "joint", "threshold_grid": ["0.1", "0.2"]}, ["threshold_grid", "numbers"]),
+        ({"regime": "joint", "threshold_limit": -1.0}, ["threshold_limit", "above 0"]),
+        ({"regime": "joint", "entropy_bound": 0.0}, ["entropy_bound", "starts"]),
+        ({"regime": "joint", "entropy_bound": math.inf}, ["entropy_bound", "finite"]),
+        (
+            {"regime": "joint", "unmasking": "confidence_threshold", "confidence_threshold": 0.0},
+            ["confidence_threshold", "starts"],
+        ),
+        (
+            {"regime": "joint", "unmasking": "confidence_threshold", "threshold_grid": [0.5, 1.5]},
+            ["threshold_grid", "at most 1"],
+        ),
+        ({"regime": "sampler", "beta": 0.1}, ["beta", "sampler"]),
+        ({"regime": "model", "threshold_per_block": True}, ["threshold_per_block", "regime"]),
+        ({"regime": "model", "threshold_learning_rate": -1.0}, ["threshold_learning_rate", "regime"]),
+        ({"regime": "joint", "threshold_grid": [1.0, 0.5]}, ["threshold_grid"]),
         ({"regime": "joint", "threshold_learning_rate": 0.0}, ["threshold_learning_rate"]),
         ({"regime": "joint", "threshold_coefficient": -1.0}, ["threshold_coefficient"]),
-        ({"regime": "joint", "threshold_head": "continuous", "threshold_limit": 0.5}, ["initial"]),
+        (
+            {"regime": "joint", "threshold_head": "continuous", "threshold_limit": 0.5},
+            ["entropy_bound", "threshold_limit"],
+        ),
     ],
     ids=str,
 )
 def test_bad_threshold_options(build, options, words):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises((TypeError, ValueError)) as error:
         build("diffpo", **options)
     assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.mark.parametrize("by_id", [False, True])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"threshold_head": "continuous"}, ["threshold_head", "already", "'grid'"]),
+        ({"threshold_grid": [0.1, 1.0]}, ["threshold_grid", "already"]),
+        ({"threshold_limit": 3.0}, ["threshold_limit", "already"]),
+        ({"unmasking": "confidence_threshold"}, ["unmasking", "'entropy_bound'"]),
+        ({"threshold_grid": [0.2, 0.7]}, []),
+    ],
+    ids=str,
+)
+def test_a_head_that_the_model_brings_is_not_another(build, tmp_path, tokenizer, by_id, options, words):
+    model = with_head(make_model(len(tokenizer)), grid=[0.2, 0.7])
+    if by_id:
+        model.save_pretrained(tmp_path / "model")
+        tokenizer.save_pretrained(tmp_path / "model")
+        model = str(tmp_path / "model")
+    if not words:
+        assert joint(build, model=model, **options).threshold_policy.grid == [0.2, 0.7]
+        return
+    with pytest.raises(ValueError) as error:
+        joint(build, model=model, **options)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+@pytest.mark.parametrize("how", ["by_id", "added", "brought"])
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_the_head_learns_in_float32_under_a_model_in_bfloat16(build, tmp_path, tokenizer, how, lora):
+    """Updates of 1e-5 on weights around 0.1 would vanish in bfloat16."""
+    path = str(tmp_path / "model")
+    model = make_model(len(tokenizer))
+    if how == "brought":
+        model.add_threshold_head(ThresholdHeadConfig(initial=1.5))
+    model.to(torch.bfloat16).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    by_id = {"model": path, "model_init_kwargs": {"dtype": "bfloat16"}}
+    trainer = joint(
+        build,
+        threshold_learning_rate=1e-5,
+        peft_config=LoraConfig(r=2, target_modules=["q_proj"]) if lora else None,
+        **(by_id if how == "by_id" else {"model": AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16)}),
+    )
+    head = [(n, p) for n, p in trainer.model.named_parameters() if "threshold_head" in n and p.requires_grad]
+    assert len(head) == 4 and all(p.dtype == torch.float32 for _, p in head)
+    assert trainer.accelerator.unwrap_model(trainer.model).lm_head.weight.dtype == torch.bfloat16
+    before = {name: p.detach().clone() for name, p in head}
+    trainer.train()
+    for name, parameter in head:
+        assert not torch.equal(parameter, before[name]), name
 
 
 def test_speed_bonus_is_gated_by_correctness():
@@ -423,6 +510,10 @@ def test_speed_bonus_is_gated_by_correctness():
     for options in ({"weight": 0.0, "max_nfe": 1}, {"weight": 1.0, "max_nfe": 0}):
         with pytest.raises(ValueError):
             with_speed_bonus(correct, **options)
+    with pytest.raises(ValueError, match="21 forward passes, more than `max_nfe=20`"):
+        reward(completions=["a", "b", "c"], nfe=[4, 21, 1])
+    with pytest.raises(ValueError, match=r"negative reward \(-0.5\)"):
+        with_speed_bonus(lambda completions, **_: [None, -0.5], 0.5, 20)(completions=["a", "b"], nfe=[1, 1])
 
 
 def test_adapter_that_leaves_the_head_out(build, model_path):

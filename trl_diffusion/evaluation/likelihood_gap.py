@@ -59,7 +59,8 @@ def likelihood_gap(
     draws = batch.seeds.shape[1]
     for draw in range(draws):
         surrogate = _distributions(model, spec, batch, estimator, draw, temperature)
-        divergence += (policy.exp() * (policy - surrogate).clamp(min=-1e4)).sum(-1) / draws
+        # Impossible words contribute nothing, and their log-probabilities may be infinite.
+        divergence += (policy.exp() * (policy.clamp(min=-1e4) - surrogate.clamp(min=-1e4))).sum(-1) / draws
     step_of = batch.trajectory.unmask_step[batch.scored]
     means, errors = [], []
     for step in range(int(batch.trajectory.nfe.max())):

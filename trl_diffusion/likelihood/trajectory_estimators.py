@@ -115,8 +115,8 @@ class MergedSteps(Estimator):
     def segment_starts(self, nfe: torch.Tensor) -> torch.Tensor:
         """First step of each segment, and the end of the last, `(segments + 1, rows)`."""
         if self.num_segments is not None:
-            segment = torch.arange(self.num_segments + 1, device=nfe.device)[:, None]
-            return segment * nfe // self.num_segments
+            segments = min(self.num_segments, max(1, int(nfe.max())))  # more would have no steps of their own
+            return torch.arange(segments + 1, device=nfe.device)[:, None] * nfe // segments
         assert self.steps_per_segment is not None
         segments = -(-int(nfe.max()) // self.steps_per_segment)
         starts = torch.arange(segments + 1, device=nfe.device)[:, None] * self.steps_per_segment

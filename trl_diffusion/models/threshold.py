@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -24,6 +25,10 @@ DEFAULT_GRIDS = {
     "entropy_bound": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
     "confidence_threshold": (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99),
 }
+KINDS = ("grid", "continuous")
+
+# A threshold beyond it would be the same as one at it: probabilities end at 1.
+_HIGHEST = {"entropy_bound": math.inf, "confidence_threshold": 1.0}
 _DEFAULT_LIMITS = {"entropy_bound": 10.0, "confidence_threshold": 1.0}
 _DEFAULT_INITIAL = {"entropy_bound": 0.1, "confidence_threshold": 0.9}
 
@@ -56,7 +61,7 @@ class ThresholdHeadConfig:
     per_block: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in ("grid", "continuous"):
+        if self.kind not in KINDS:
             raise ValueError(f"`kind` of a threshold head must be 'grid' or 'continuous', got {self.kind!r}.")
         if self.rule not in DEFAULT_GRIDS:
             raise ValueError(
@@ -66,10 +71,22 @@ class ThresholdHeadConfig:
         self.grid = list(DEFAULT_GRIDS[self.rule] if self.grid is None else self.grid)
         self.limit = _DEFAULT_LIMITS[self.rule] if self.limit is None else self.limit
         self.initial = _DEFAULT_INITIAL[self.rule] if self.initial is None else self.initial
-        if len(self.grid) < 2 or sorted(set(self.grid)) != self.grid or self.grid[0] <= 0:
-            raise ValueError(f"`grid` must hold at least two positive thresholds in ascending order, got {self.grid}.")
-        if self.kind == "continuous" and not 0 < self.initial < self.limit:
-            raise ValueError(f"`initial` ({self.initial}) must lie between 0 and `limit` ({self.limit}).")
+        if not all(isinstance(threshold, (int, float)) for threshold in (*self.grid, self.limit, self.initial)):
+            raise TypeError(f"`grid` and `limit` must be numbers, got {self.grid} and {self.limit!r}.")
+        highest = _HIGHEST[self.rule]
+        ascending = all(a < b for a, b in pairwise([0, *self.grid]))  # also refuses NaN
+        if len(self.grid) < 2 or not ascending or not self.grid[-1] <= highest:
+            raise ValueError(
+                f"`grid` must hold at least two thresholds in ascending order, above 0 and at most {highest}, "
+                f"got {self.grid}."
+            )
+        if not (0 < self.limit <= highest and math.isfinite(self.limit)):
+            raise ValueError(f"`limit` must be above 0, finite, and at most {highest}, got {self.limit}.")
+        if not 0 < self.initial < (self.limit if self.kind == "continuous" else math.inf):
+            bound = f"and below `limit` ({self.limit})" if self.kind == "continuous" else "and finite"
+            raise ValueError(
+                f"`initial` is where the learned threshold starts: it must be above 0 {bound}, got {self.initial}."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, as plain values."""
@@ -139,7 +156,8 @@ class ThresholdHead(nn.Module):
     """
     Two layers on a hidden state.
 
-    It computes in float32, and sends no gradient into the model: what the threshold learns does not disturb the text.
+    It is kept in float32 whatever the model's precision is, since updates of a head that small vanish in the rounding
+    of bfloat16; and it sends no gradient into the model: what the threshold learns does not disturb the text.
 
     Args:
         hidden_size (`int`):
@@ -151,8 +169,8 @@ class ThresholdHead(nn.Module):
     def __init__(self, hidden_size: int, config: ThresholdHeadConfig) -> None:
         super().__init__()
         self.policy = ThresholdPolicy(config)
-        self.hidden = nn.Linear(hidden_size, hidden_size)
-        self.output = nn.Linear(hidden_size, self.policy.num_outputs)
+        self.hidden = nn.Linear(hidden_size, hidden_size, dtype=torch.float32)
+        self.output = nn.Linear(hidden_size, self.policy.num_outputs, dtype=torch.float32)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         with torch.autocast(hidden_states.device.type, enabled=False):
@@ -177,6 +195,10 @@ class ThresholdHeadMixin:
     """For models that may carry a threshold head. Mixed into the class with the LM head."""
 
     threshold_head: ThresholdHead | None
+
+    # On loading in half precision; the first is also what quantisation leaves alone.
+    _keep_in_fp32_modules: set[str] | list[str] | None = ["threshold_head"]
+    _keep_in_fp32_modules_strict: set[str] | list[str] | None = ["threshold_head"]
 
     def _make_threshold_head(self) -> None:
         """Build the head that the configuration describes, if it describes one. Before `post_init`."""

@@ -24,7 +24,8 @@ def with_speed_bonus(reward_func: Callable[..., list[float]], weight: float, max
             Forward passes at which there is no bonus: the completion length, one token per pass.
 
     Returns:
-        `Callable`: a reward function. Like all of the trainers' it receives `nfe`.
+        `Callable`: a reward function. Like all of the trainers' it receives `nfe`. It raises `ValueError` for negative
+        rewards, which the factor would make worse for being fast, and for more passes than `max_nfe`.
 
     Example:
 
@@ -40,6 +41,14 @@ def with_speed_bonus(reward_func: Callable[..., list[float]], weight: float, max
 
     def reward(*args: Any, nfe: list[int], **kwargs: Any) -> list[float | None]:
         rewards = reward_func(*args, nfe=nfe, **kwargs)
+        lowest = min((value for value in rewards if value is not None), default=0)
+        if lowest < 0:
+            raise ValueError(
+                f"`reward_func` returned a negative reward ({lowest}), which a speed bonus would make worse for being "
+                "fast. Shift its rewards to start at 0."
+            )
+        if max(nfe, default=0) > max_nfe:
+            raise ValueError(f"A completion took {max(nfe)} forward passes, more than `max_nfe={max_nfe}`.")
         return [
             None if value is None else value * (1 + weight * (1 - passes / max_nfe))
             for value, passes in zip(rewards, nfe, strict=True)

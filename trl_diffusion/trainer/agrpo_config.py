@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..likelihood.trajectory_estimators import STEP_DISTRIBUTIONS
 from .base_config import DiffusionGRPOConfig
 
 
@@ -59,6 +60,9 @@ class AGRPOConfig(DiffusionGRPOConfig):
     _many_passes = True
 
     def __post_init__(self):
+        self._require_count("num_step_draws")
+        self._require_count("views_per_forward")
+        self._require_choice("step_distribution", STEP_DISTRIBUTIONS)
         self._require(
             self.num_step_draws <= self.max_nfe,
             "num_step_draws",

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -146,6 +148,9 @@ class DiffusionGRPOConfig(GRPOConfig):
                 "off_policy_mask_threshold",
                 "this method's loss must be a sum over tokens.",
             )
+        self._require_number("epsilon", minimum=0)
+        if self.epsilon_high is not None:
+            self._require_number("epsilon_high", minimum=0)
         if self.pad_to_multiple_of is not None:
             raise ValueError("`pad_to_multiple_of` is not supported: the canvas has a fixed length. Leave it unset.")
         if self.max_completion_length is None:
@@ -177,6 +182,24 @@ class DiffusionGRPOConfig(GRPOConfig):
         """
         if not condition:
             raise ValueError(f"`{name}={getattr(self, name)!r}`: {requirement}")
+
+    def _require_choice(self, name: str, choices: Iterable[str]) -> None:
+        self._require(getattr(self, name) in choices, name, f"must be one of {', '.join(map(repr, choices))}.")
+
+    def _require_count(self, name: str) -> None:
+        value = getattr(self, name)
+        is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        self._require(is_count, name, "must be an integer of at least 1.")
+
+    def _require_number(
+        self, name: str, above: float = -math.inf, minimum: float = -math.inf, below: float = math.inf
+    ) -> None:
+        """A finite number in a range, of which `above` and `below` are no part."""
+        value = getattr(self, name)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        bounds = {"above": above, "at least": minimum, "below": below}
+        limits = " and ".join(f"{word} {bound}" for word, bound in bounds.items() if math.isfinite(bound))
+        self._require(is_number and above < value < below and value >= minimum, name, f"must be a number {limits}.")
 
     @property
     def max_nfe(self) -> int:

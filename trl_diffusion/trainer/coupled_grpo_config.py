@@ -37,3 +37,9 @@ class CoupledGRPOConfig(DiffusionGRPOConfig):
     epsilon: float = field(default=0.5, metadata={"help": "Clipping range of the ratio."})
     loss_type: str = field(default="bnpo", metadata={"help": "The loss formulation, see GRPOConfig."})
     scale_rewards: str = field(default="none", metadata={"help": "How advantages are scaled, see GRPOConfig."})
+
+    def __post_init__(self):
+        self._require_number("min_mask_rate", above=0, below=1)
+        self._require_number("max_mask_rate", above=0, below=1)
+        self._require(self.min_mask_rate <= self.max_mask_rate, "min_mask_rate", "is above `max_mask_rate`.")
+        super().__post_init__()

@@ -40,3 +40,8 @@ class D2Config(DiffusionGRPOConfig):
     scale_rewards: str = field(default="none", metadata={"help": "How advantages are scaled, see GRPOConfig."})
 
     _many_passes = True
+
+    def __post_init__(self):
+        self._require_count("num_segments")
+        self._require_count("views_per_forward")
+        super().__post_init__()

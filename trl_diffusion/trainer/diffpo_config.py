@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from ..models import ThresholdHeadConfig
+from ..models.threshold import KINDS
 from .base_config import DiffusionGRPOConfig
 
 
@@ -79,17 +81,33 @@ class DiFFPOConfig(DiffusionGRPOConfig):
     threshold_coefficient: float = field(default=1.0, metadata={"help": "Factor on the head's advantages."})
 
     def __post_init__(self):
-        if not self.importance_sampling_clip_max > 0:
-            raise ValueError(
-                f"`importance_sampling_clip_max` must be positive, got {self.importance_sampling_clip_max}. To train "
-                "without the correction, set `importance_sampling_correction=False`."
-            )
-        self._require(self.regime in REGIMES, "regime", f"must be one of {', '.join(map(repr, REGIMES))}.")
-        self._require(self.threshold_learning_rate > 0, "threshold_learning_rate", "must be positive.")
-        self._require(self.threshold_coefficient > 0, "threshold_coefficient", "must be positive.")
-        if self.regime != "model":
-            self.threshold_head_config()
+        self._require(
+            self.importance_sampling_clip_max > 0,
+            "importance_sampling_clip_max",
+            "must be positive. To train without the correction, set `importance_sampling_correction=False`.",
+        )
+        self._require_choice("regime", REGIMES)
+        if self.learns_threshold:
+            self._check_threshold_options()
+        else:
+            for f in dataclasses.fields(self):
+                self._require(
+                    not f.name.startswith("threshold_") or getattr(self, f.name) == f.default,
+                    f.name,
+                    "needs a threshold that is learned; set `regime='joint'` or `'sampler'`.",
+                )
         super().__post_init__()
+
+    def _check_threshold_options(self) -> None:
+        self._require_number("threshold_learning_rate", above=0)
+        self._require_number("threshold_coefficient", above=0)
+        self._require_choice("threshold_head", KINDS)
+        self._require(
+            self.regime == "joint" or self.beta == 0,
+            "beta",
+            "with `regime='sampler'` the model does not move away from its reference. Leave it at 0.",
+        )
+        self.threshold_head_config()
 
     @property
     def learns_threshold(self) -> bool:
@@ -98,12 +116,16 @@ class DiFFPOConfig(DiffusionGRPOConfig):
 
     def threshold_head_config(self) -> ThresholdHeadConfig:
         """The head to train, if the model has none yet."""
-        limits = {"entropy_bound": self.entropy_bound, "confidence_threshold": self.confidence_threshold}
-        return ThresholdHeadConfig(
-            kind=self.threshold_head,
-            rule=self.unmasking,
-            grid=self.threshold_grid,
-            limit=self.threshold_limit,
-            initial=limits.get(self.unmasking),
-            per_block=self.threshold_per_block,
-        )
+        initial = {"entropy_bound": self.entropy_bound, "confidence_threshold": self.confidence_threshold}
+        try:
+            return ThresholdHeadConfig(
+                kind=self.threshold_head,
+                rule=self.unmasking,
+                grid=self.threshold_grid,
+                limit=self.threshold_limit,
+                initial=initial.get(self.unmasking),
+                per_block=self.threshold_per_block,
+            )
+        except (TypeError, ValueError) as error:  # under the names that the options have here
+            message = str(error).replace("`initial`", f"`{self.unmasking}`").replace("`grid`", "`threshold_grid`")
+            raise type(error)(message.replace("`limit`", "`threshold_limit`")) from None

@@ -39,6 +39,5 @@ class DiffuGRPOConfig(DiffusionGRPOConfig):
     scale_rewards: str = field(default="none", metadata={"help": "How advantages are scaled, see GRPOConfig."})
 
     def __post_init__(self):
-        if not 0 <= self.p_mask_prompt < 1:
-            raise ValueError(f"`p_mask_prompt` must lie in [0, 1), got {self.p_mask_prompt}.")
+        self._require_number("p_mask_prompt", minimum=0, below=1)
         super().__post_init__()

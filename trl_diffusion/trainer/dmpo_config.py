@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
+from ..objectives.dmpo import WEIGHT_BASELINES
 from .base_config import DiffusionGRPOConfig
 
 
@@ -86,17 +88,41 @@ class DMPOConfig(DiffusionGRPOConfig):
     _own_loss = True
 
     def __post_init__(self):
-        self._require(self.beta > 0, "beta", "the temperature of the target (the paper's alpha) must be > 0.")
+        self._require(
+            isinstance(self.beta, (int, float)) and 0 < self.beta < math.inf,
+            "beta",
+            "the temperature of the target (the paper's alpha) must be a number above 0.",
+        )
         self._require(
             self.scale_rewards in ("none", False), "scale_rewards", "`beta` sets the scale of the rewards; use 'none'."
         )
-        self._require(self.objective in ("wdce", "wddo"), "objective", "must be 'wdce' or 'wddo'.")
-        self._require(self.sequence_log_probs in ("elbo", "exact"), "sequence_log_probs", "must be 'elbo' or 'exact'.")
         self._require(
-            self.num_elbo_samples > 0 and self.num_elbo_samples % 2 == 0,
-            "num_elbo_samples",
-            "masks come in antithetic pairs; use a positive even number.",
+            self.multi_objective_aggregation == "sum_then_normalize",
+            "multi_objective_aggregation",
+            "`beta` sets the scale of the rewards, which must not be normalised; use 'sum_then_normalize'.",
         )
+        self._require_choice("objective", ("wdce", "wddo"))
+        self._require_choice("sequence_log_probs", ("elbo", "exact"))
+        self._require_choice("weight_baseline", WEIGHT_BASELINES)
+        self._require_number("baseline_strength", minimum=0)
+        self._require_number("proximal_coefficient", above=0)
+        self._require(self.proximal_coefficient <= 1, "proximal_coefficient", "must be at most 1.")
+        if self.min_ess is not None:
+            self._require_number("min_ess", above=0, below=1)
+        self._require_count("num_elbo_samples")
+        self._require(
+            self.num_elbo_samples % 2 == 0,
+            "num_elbo_samples",
+            "masks come in antithetic pairs; use an even number.",
+        )
+        self._require_count("num_replicates")
+        if self.views_per_forward is not None:
+            self._require_count("views_per_forward")
+            self._require(
+                self.num_replicates % self.views_per_forward == 0,
+                "views_per_forward",
+                f"must divide `num_replicates={self.num_replicates}`.",
+            )
         self._require(
             not (self.antithetic_masks and self.num_replicates % 2),
             "num_replicates",
@@ -113,3 +139,9 @@ class DMPOConfig(DiffusionGRPOConfig):
             "the 'model' baseline needs all masks of a completion at once; leave it unset.",
         )
         super().__post_init__()
+        self._require(
+            self.weight_baseline != "model" or self.per_device_train_batch_size * self.world_size > 1,
+            "weight_baseline",
+            "is normalised over a micro-batch, and this one has a single completion. Raise "
+            "`per_device_train_batch_size`.",
+        )

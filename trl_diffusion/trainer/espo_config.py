@@ -35,3 +35,8 @@ class ESPOConfig(DiffusionGRPOConfig):
 
     _own_loss = True
     _used = frozenset({"epsilon", "epsilon_high"})
+
+    def __post_init__(self):
+        self._require_count("num_elbo_samples")
+        self._require(self.num_elbo_samples % 2 == 0, "num_elbo_samples", "masks come in pairs; use an even number.")
+        super().__post_init__()

@@ -34,3 +34,7 @@ class GDPOConfig(DiffusionGRPOConfig):
 
     _own_loss = True
     _used = frozenset({"epsilon", "epsilon_high"})
+
+    def __post_init__(self):
+        self._require_count("num_quadrature_nodes")
+        super().__post_init__()

@@ -41,6 +41,7 @@ class JustGRPOConfig(DiffusionGRPOConfig):
     _many_passes = True
 
     def __post_init__(self):
+        self._require_count("views_per_forward")
         self._require(self.unmasking == "left_to_right", "unmasking", "JustGRPO decodes from left to right.")
         self._require(
             self.max_denoising_steps in (None, self.max_completion_length),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 from accelerate import init_empty_weights
@@ -56,6 +57,13 @@ def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_co
             )
     if peft_config is not None and isinstance(model, PreTrainedModel):
         check_lora_targets(model, peft_config)
+    dropout = getattr(peft_config, "lora_dropout", 0.0)
+    if dropout:
+        warnings.warn(
+            f"`peft_config.lora_dropout={dropout}` drops when the policy is trained and not when it "
+            "samples: ratios and the KL term will be noisy. Set it to 0.",
+            stacklevel=3,
+        )
 
 
 def check_lora_targets(model: PreTrainedModel, peft_config: Any) -> None:

@@ -43,5 +43,10 @@ class SPGConfig(DiffusionGRPOConfig):
     _own_loss = True
 
     def __post_init__(self):
+        self._require_count("num_mask_samples")
+        self._require_number("p_mask_prompt", minimum=0, below=1)
+        self._require_number("upper_weight", minimum=0)
+        self._require(self.upper_weight <= 1, "upper_weight", "must be at most 1.")
+        self._require_number("upper_exponent", minimum=1)
         self._require(self.beta == 0, "beta", "SPG's loss has no KL term; leave it at 0.")
         super().__post_init__()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -30,7 +31,8 @@ def attach_threshold_head(model: str | PreTrainedModel | PeftModel, args: DiFFPO
         The PEFT configuration, with the head among the modules that are trained in full and saved with the adapter.
 
     Raises:
-        `ValueError`: If the model's class has no place for a head, or its adapter was made without one.
+        `ValueError`: If the model's class has no place for a head, its adapter was made without one, or the head that
+            it brings is not the one that the options describe.
     """
     described = args.threshold_head_config().to_dict()
     if isinstance(model, str):
@@ -39,8 +41,10 @@ def attach_threshold_head(model: str | PreTrainedModel | PeftModel, args: DiFFPO
         _check_class(cast(type, AutoModelForCausalLM._model_mapping[type(config)]))
         if getattr(config, HEAD, None) is None:
             args.model_init_kwargs = init_kwargs | {HEAD: described}
+        else:
+            _check_head(getattr(config, HEAD), args)
     else:
-        base = model.get_base_model() if isinstance(model, PeftModel) else model
+        base = cast(Any, model.get_base_model() if isinstance(model, PeftModel) else model)
         _check_class(type(base))
         if base.threshold_head is None:
             if isinstance(model, PeftModel):
@@ -49,11 +53,40 @@ def attach_threshold_head(model: str | PreTrainedModel | PeftModel, args: DiFFPO
                     f"first, and name '{HEAD}' in `modules_to_save` of the LoRA configuration."
                 )
             base.add_threshold_head(args.threshold_head_config())
+        else:
+            _check_head(base.config.threshold_head, args)
     if peft_config is None:
         return None
     peft_config = copy.deepcopy(peft_config)
-    peft_config.modules_to_save = [*(getattr(peft_config, "modules_to_save", None) or []), HEAD]
+    named = getattr(peft_config, "modules_to_save", None) or []
+    peft_config.modules_to_save = [*named, *({HEAD} - set(named))]
     return peft_config
+
+
+def _check_head(described: dict[str, Any], args: DiFFPOConfig) -> None:
+    """
+    A head that the model brings stays as it is: options that ask for another one have no effect.
+
+    Raises:
+        `ValueError`: If there are any, or if the head was made for another unmasking rule.
+    """
+    if described["rule"] != args.unmasking:
+        raise ValueError(
+            f"`unmasking={args.unmasking!r}`: the model's threshold head was made for {described['rule']!r}."
+        )
+    defaults = {f.name: f.default for f in dataclasses.fields(args)}
+    for option, name in (
+        ("threshold_head", "kind"),
+        ("threshold_grid", "grid"),
+        ("threshold_limit", "limit"),
+        ("threshold_per_block", "per_block"),
+    ):
+        value = getattr(args, option)
+        if value != defaults[option] and value != described[name]:
+            raise ValueError(
+                f"`{option}={value!r}`: the model has a threshold head already, with {described[name]!r}. Leave the "
+                "option unset to train that one, or load the model without its head (`threshold_head=None`)."
+            )
 
 
 def _check_class(model_class: type) -> None:

@@ -36,3 +36,8 @@ class TraceRLConfig(DiffusionGRPOConfig):
     loss_type: str = field(default="grpo", metadata={"help": "The loss formulation, see GRPOConfig."})
 
     _many_passes = True
+
+    def __post_init__(self):
+        self._require_count("steps_per_segment")
+        self._require_count("views_per_forward")
+        super().__post_init__()

@@ -37,5 +37,7 @@ class WD1Config(DiffusionGRPOConfig):
     _own_loss = True
 
     def __post_init__(self):
+        self._require_number("p_mask_prompt", minimum=0, below=1)
+        self._require_number("psi", above=0)
         self._require(self.beta == 0, "beta", "wd1's loss has no KL term; leave it at 0.")
         super().__post_init__()
