@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from trl_diffusion.embedded.tokenizer import make_tokenizer
 from trl_diffusion.models import LLaDAConfig, LLaDAModelLM
@@ -41,16 +40,19 @@ def make_model(vocab_size: int = 23, seed: int = 0, dtype: torch.dtype = torch.f
         }
         | overrides
     )
-    model = LLaDAModelLM(config).to(dtype).eval()
-    if dtype == torch.float64:
-        # Llama's norm computes in float32 whatever it is given, too coarse for what float64 is used for here.
-        for module in model.modules():
-            if isinstance(module, LlamaRMSNorm):
-                module.forward = partial(_exact_norm, module)
-    return model
+    model = LLaDAModelLM(config).eval()
+    return in_float64(model) if dtype == torch.float64 else model.to(dtype)
 
 
-def _exact_norm(module: LlamaRMSNorm, hidden_states: torch.Tensor) -> torch.Tensor:
+def in_float64(model: torch.nn.Module) -> torch.nn.Module:
+    """transformers' norms compute in float32 whatever they are given, too coarse for what float64 is used for here."""
+    for module in model.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            module.forward = partial(_exact_norm, module)
+    return model.double()
+
+
+def _exact_norm(module: torch.nn.Module, hidden_states: torch.Tensor) -> torch.Tensor:
     variance = hidden_states.square().mean(-1, keepdim=True)
     return module.weight * hidden_states * torch.rsqrt(variance + module.variance_epsilon)
 

@@ -376,7 +376,7 @@ def test_shifted_logits_are_unshifted(model):
     from trl_diffusion.models import DiffusionSpec
 
     class Shifted(torch.nn.Module):
-        def forward(self, input_ids, attention_mask, logits_to_keep):
+        def forward(self, input_ids, attention_mask, logits_to_keep, use_cache):
             out = model(input_ids=input_ids, attention_mask=attention_mask)
             out.logits = torch.cat([out.logits[:, 1:], out.logits[:, :1]], dim=1)[logits_to_keep]
             return out

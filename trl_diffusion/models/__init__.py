@@ -1,21 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-from . import llada
+from . import a2d, dream, llada
+from .a2d import convert_causal_lm
+from .bidirectional import BidirectionalMixin, MaskedDiffusionMixin
+from .dream import DreamConfig, DreamModel, DreamTokenizer
 from .llada import LLaDAConfig, LLaDAModel, LLaDAModelLM
 from .spec import DiffusionFamily, DiffusionSpec, get_family, register_family, resolve_spec
 from .threshold import ThresholdHeadConfig, ThresholdHeadMixin, ThresholdPolicy, threshold_policy
 
 
-llada.register()
+for family in (llada, dream, a2d):
+    family.register()
 
 __all__ = [
+    "BidirectionalMixin",
     "DiffusionFamily",
     "DiffusionSpec",
+    "DreamConfig",
+    "DreamModel",
+    "DreamTokenizer",
     "LLaDAConfig",
     "LLaDAModel",
     "LLaDAModelLM",
+    "MaskedDiffusionMixin",
     "ThresholdHeadConfig",
     "ThresholdHeadMixin",
     "ThresholdPolicy",
+    "convert_causal_lm",
     "get_family",
     "register_family",
     "resolve_spec",

@@ -25,10 +25,9 @@ from transformers import (
 )
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, apply_renamings
-from transformers.modeling_utils import slice_logits_to_keep
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from .threshold import ThresholdHeadMixin, ThresholdOutput
+from .bidirectional import BidirectionalMixin, MaskedDiffusionMixin
 
 
 # What the Hub's configuration can say and this implementation does not do. A checkpoint that asks for it is refused
@@ -190,7 +189,7 @@ class LLaDAConfig(PreTrainedConfig):
             )
 
 
-class LLaDAModel(LlamaModel):
+class LLaDAModel(BidirectionalMixin, LlamaModel):
     """The bidirectional transformer of LLaDA, without the LM head."""
 
     config_class = LLaDAConfig
@@ -200,14 +199,12 @@ class LLaDAModel(LlamaModel):
         # No `padding_idx`: in LLaDA's checkpoints the padding token is the end-of-text token, whose row must learn.
         self.embed_tokens = nn.Embedding(config.num_embeddings, config.d_model)
         for layer in cast(list[LlamaDecoderLayer], self.layers):
-            # Without padding there is no mask, and attention kernels may go by this flag.
-            layer.self_attn.is_causal = False
             if config.attention_bias:  # Llama has one flag for all four projections, LLaDA means the first three
                 layer.self_attn.o_proj = nn.Linear(config.d_model, config.d_model, bias=False)
         self.post_init()
 
 
-class LLaDAModelLM(ThresholdHeadMixin, LlamaForCausalLM):
+class LLaDAModelLM(MaskedDiffusionMixin, LlamaForCausalLM):
     """
     LLaDA with its LM head, under the class name that the Hub's checkpoints carry in `architectures`.
 
@@ -224,52 +221,8 @@ class LLaDAModelLM(ThresholdHeadMixin, LlamaForCausalLM):
         self.model = LLaDAModel(config)
         self.vocab_size = config.num_embeddings
         self.lm_head = nn.Linear(config.d_model, config.num_embeddings, bias=False)
-        self._make_threshold_head()
         self.register_load_state_dict_pre_hook(_rename_state_dict)
         self.post_init()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        head = getattr(self, "threshold_head", None)
-        if head is not None and module is head.output:
-            head.reset_output()
-        else:
-            super()._init_weights(module)
-
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        logits_to_keep: int | torch.Tensor = 0,
-        threshold_positions: torch.Tensor | None = None,
-        **kwargs,
-    ):
-        """
-        [`~transformers.LlamaForCausalLM`]'s, with the threshold head where it is asked for.
-
-        Args:
-            threshold_positions (`torch.Tensor` of shape `(rows,)`, *optional*):
-                Position whose hidden state the threshold head reads in each row. The output then has
-                `threshold_outputs`.
-        """
-        if threshold_positions is None:
-            return super().forward(
-                input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=logits_to_keep, **kwargs
-            )
-        if self.threshold_head is None:
-            raise ValueError("`threshold_positions` needs a threshold head; see `add_threshold_head`.")
-        hidden_states = self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs).last_hidden_state
-        rows = torch.arange(len(threshold_positions), device=threshold_positions.device)
-        return ThresholdOutput(
-            logits=self.lm_head(slice_logits_to_keep(hidden_states, logits_to_keep)),
-            threshold_outputs=self.threshold_head(hidden_states[rows, threshold_positions]),
-        )
-
-    def generate(self, *args, **kwargs):
-        """Refuses: left-to-right generation of a bidirectional model returns fluent-looking noise."""
-        raise NotImplementedError(
-            "LLaDA does not generate from left to right. Decode it with `trl_diffusion.DiffusionSampler(model, "
-            "DiffusionGenerationConfig(...)).sample(input_ids, attention_mask)`."
-        )
 
 
 def _rename_state_dict(module: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any) -> None:

@@ -24,7 +24,8 @@ class DiffusionFamily:
         lora_targets (`tuple[str, ...]`):
             Names of the linear layers of the transformer blocks, all of them and never the LM head.
         logit_shift (`int`, *optional*, defaults to `0`):
-            `0` if the logits at position `i` predict the token at `i`, `1` if they predict the token at `i + 1`.
+            `0` if the logits at position `i` predict the token at `i`, `1` if they predict the token at `i + 1`. A
+            checkpoint's configuration may say otherwise, in a field of this name.
     """
 
     name: str
@@ -35,7 +36,13 @@ class DiffusionFamily:
 _LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 # Keyed by the `model_type` of the configuration.
-_FAMILIES: dict[str, DiffusionFamily] = {"llada": DiffusionFamily("LLaDA", lora_targets=_LLAMA_LINEARS)}
+_FAMILIES: dict[str, DiffusionFamily] = {
+    "llada": DiffusionFamily("LLaDA", lora_targets=_LLAMA_LINEARS),
+    "Dream": DiffusionFamily("Dream", lora_targets=_LLAMA_LINEARS, logit_shift=1),
+    "a2d-llama": DiffusionFamily("A2D Llama", lora_targets=_LLAMA_LINEARS),
+    "a2d-qwen2": DiffusionFamily("A2D Qwen2", lora_targets=_LLAMA_LINEARS),
+    "a2d-qwen3": DiffusionFamily("A2D Qwen3", lora_targets=_LLAMA_LINEARS),
+}
 
 
 def register_family(model_type: str, family: DiffusionFamily) -> None:
@@ -110,7 +117,8 @@ def resolve_spec(
     rows = embedding.num_embeddings  # not the shape of the weight, which a sharding engine may have emptied
     if not 0 <= mask_token_id < rows:
         raise ValueError(f"`mask_token_id={mask_token_id}` is outside the model's {rows} embeddings.")
-    return DiffusionSpec(mask_token_id=mask_token_id, logit_shift=family.logit_shift)
+    logit_shift = getattr(model.config, "logit_shift", family.logit_shift)
+    return DiffusionSpec(mask_token_id=mask_token_id, logit_shift=logit_shift)
 
 
 class Prediction(NamedTuple):
@@ -159,7 +167,9 @@ def predict(
     if spec.logit_shift:
         positions = positions.roll(-spec.logit_shift, dims=1)
     options = {} if threshold_positions is None else {"threshold_positions": threshold_positions}
-    output = model(input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=positions, **options)
+    output = model(
+        input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=positions, use_cache=False, **options
+    )
     logits = output.logits if output.logits.dtype == torch.float64 else output.logits.float()
     logits[:, spec.mask_token_id] = torch.finfo(logits.dtype).min
     return Prediction(logits, None if threshold_positions is None else output.threshold_outputs)

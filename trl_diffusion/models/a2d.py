@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Autoregressive models turned into masked diffusion LMs ("A2D"): Llama, Qwen2 and Qwen3 with a bidirectional mask.
+
+Nothing but the attention mask differs from the causal models, so each is three empty classes. The `model_type`s are
+those that converted checkpoints on the Hub carry (`a2d-qwen3`, …). [`convert_causal_lm`] makes such a checkpoint out
+of a causal one, to be trained as a diffusion model.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, cast
+
+from huggingface_hub.dataclasses import strict
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaModel,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2Model,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3Model,
+)
+
+from .bidirectional import BidirectionalMixin, MaskedDiffusionMixin
+
+
+@strict
+class A2DLlamaConfig(LlamaConfig):
+    """[`~transformers.LlamaConfig`] of a bidirectional Llama."""
+
+    model_type = "a2d-llama"
+    auto_map: ClassVar[dict[str, str]] = {}
+
+    mask_token_id: int | None = None
+    logit_shift: int = 0
+    threshold_head: dict | None = None
+    is_causal: bool = False
+
+
+@strict
+class A2DQwen2Config(Qwen2Config):
+    """[`~transformers.Qwen2Config`] of a bidirectional Qwen2."""
+
+    model_type = "a2d-qwen2"
+    auto_map: ClassVar[dict[str, str]] = {}
+
+    mask_token_id: int | None = None
+    logit_shift: int = 0
+    threshold_head: dict | None = None
+    is_causal: bool = False
+
+
+@strict
+class A2DQwen3Config(Qwen3Config):
+    """[`~transformers.Qwen3Config`] of a bidirectional Qwen3."""
+
+    model_type = "a2d-qwen3"
+    auto_map: ClassVar[dict[str, str]] = {}
+
+    mask_token_id: int | None = None
+    logit_shift: int = 0
+    threshold_head: dict | None = None
+    is_causal: bool = False
+
+
+class A2DLlamaModel(BidirectionalMixin, LlamaModel):
+    """Llama without its LM head and without a causal mask."""
+
+    config_class = A2DLlamaConfig
+
+
+class A2DQwen2Model(BidirectionalMixin, Qwen2Model):
+    """Qwen2 without its LM head and without a causal mask."""
+
+    config_class = A2DQwen2Config
+
+
+class A2DQwen3Model(BidirectionalMixin, Qwen3Model):
+    """Qwen3 without its LM head and without a causal mask."""
+
+    config_class = A2DQwen3Config
+
+
+class A2DLlamaLMHeadModel(MaskedDiffusionMixin, LlamaForCausalLM):
+    """Llama as a masked diffusion LM."""
+
+    config_class = A2DLlamaConfig
+
+
+class A2DQwen2LMHeadModel(MaskedDiffusionMixin, Qwen2ForCausalLM):
+    """Qwen2 as a masked diffusion LM."""
+
+    config_class = A2DQwen2Config
+
+
+class A2DQwen3LMHeadModel(MaskedDiffusionMixin, Qwen3ForCausalLM):
+    """Qwen3 as a masked diffusion LM."""
+
+    config_class = A2DQwen3Config
+
+
+_CLASSES = (
+    (A2DLlamaConfig, A2DLlamaModel, A2DLlamaLMHeadModel),
+    (A2DQwen2Config, A2DQwen2Model, A2DQwen2LMHeadModel),
+    (A2DQwen3Config, A2DQwen3Model, A2DQwen3LMHeadModel),
+)
+
+
+def register() -> None:
+    """Register the converted models with the auto classes. Calling it twice is safe."""
+    for config, backbone, model in _CLASSES:
+        AutoConfig.register(config.model_type, config, exist_ok=True)
+        AutoModel.register(config, backbone, exist_ok=True)
+        AutoModelForCausalLM.register(config, model, exist_ok=True)
+
+
+def convert_causal_lm(
+    model: PreTrainedModel,
+    processing_class: PreTrainedTokenizerBase,
+    mask_token: str = "<|mask|>",
+    logit_shift: int = 0,
+) -> PreTrainedModel:
+    """
+    The masked diffusion LM with a causal one's weights: the starting point for training it by denoising.
+
+    Until it is trained, it predicts nothing useful. The weights are shared with `model`, not copied.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]):
+            A `LlamaForCausalLM`, `Qwen2ForCausalLM` or `Qwen3ForCausalLM`.
+        processing_class ([`~transformers.PreTrainedTokenizerBase`]):
+            Its tokenizer. It is given the mask token, if it has none.
+        mask_token (`str`, *optional*, defaults to `"<|mask|>"`):
+            Text of the mask token to add.
+        logit_shift (`int`, *optional*, defaults to `0`):
+            Whether the logits at position `i` shall predict the token at `i`, or, as in the causal model, the next one
+            (`1`).
+
+    Returns:
+        [`~transformers.PreTrainedModel`]
+
+    Raises:
+        `ValueError`: If the model is of another architecture.
+
+    Example:
+
+    ```python
+    >>> model = convert_causal_lm(AutoModelForCausalLM.from_pretrained("Qwen/Qwen3-0.6B"), tokenizer)
+    >>> model.save_pretrained("qwen3-diffusion")
+    >>> tokenizer.save_pretrained("qwen3-diffusion")
+    ```
+    """
+    causal_types = {config.__base__.model_type: (config, cls) for config, _, cls in _CLASSES}  # type: ignore[union-attr]
+    if model.config.model_type not in causal_types:
+        raise ValueError(
+            f"`model` is a {model.config.model_type!r} model; {', '.join(map(repr, causal_types))} can be converted."
+        )
+    if logit_shift not in (0, 1):
+        raise ValueError(f"`logit_shift` must be 0 or 1, got {logit_shift}.")
+    config_class, model_class = causal_types[model.config.model_type]
+    if processing_class.mask_token_id is None:
+        processing_class.add_special_tokens({"mask_token": mask_token})
+    if processing_class.mask_token_id >= model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(processing_class))
+    described: dict[str, Any] = {
+        name: value for name, value in model.config.to_dict().items() if name not in ("model_type", "architectures")
+    }
+    config = config_class(
+        **described | {"mask_token_id": processing_class.mask_token_id, "logit_shift": logit_shift, "use_cache": False}
+    )
+    converted = model_class.from_pretrained(
+        None, config=config, state_dict=model.state_dict(), dtype=model.dtype, attn_implementation=None
+    )
+    return cast(Any, converted).to(model.device)

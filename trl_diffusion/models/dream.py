@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dream as a native transformers model: Qwen2 with a bidirectional attention mask.
+
+[Dream](https://huggingface.co/papers/2508.15487) was made from an autoregressive Qwen2.5 and has kept its shift:
+logits at position `i` predict the token at position `i + 1`. Its [`DiffusionFamily`] says so, and nothing else does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2Tokenizer,
+)
+
+from .bidirectional import MaskedDiffusionMixin
+
+
+@strict
+class DreamConfig(Qwen2Config):
+    r"""
+    Configuration of a [`DreamModel`]: [`~transformers.Qwen2Config`] with the field names of the Hub's checkpoints.
+
+    Args:
+        mask_token_id (`int`, *optional*, defaults to `151666`):
+            Id of the mask token.
+        rope_theta (`float`, *optional*, defaults to `1000000.0`):
+            Base of the rotary embedding.
+        rope_scaling (`dict`, *optional*):
+            Must be `None`: no checkpoint has it.
+        threshold_head (`dict`, *optional*):
+            Fields of the [`~trl_diffusion.models.ThresholdHeadConfig`] of the model's threshold head, if it has one.
+    """
+
+    model_type = "Dream"
+    # Not a field: an empty map must not be written, yet TRL and the auto classes read the attribute unguarded.
+    auto_map: ClassVar[dict[str, str]] = {}
+
+    vocab_size: int = 152064
+    hidden_size: int = 3584
+    intermediate_size: int = 18944
+    num_hidden_layers: int = 28
+    num_attention_heads: int = 28
+    num_key_value_heads: int | None = 4
+    max_position_embeddings: int = 131072
+    rope_theta: float = 1000000.0
+    rope_scaling: dict | None = None
+    mask_token_id: int | None = 151666
+    pad_token_id: int | None = 151643
+    bos_token_id: int | None = 151643
+    eos_token_id: int | list[int] | None = 151643
+    threshold_head: dict | None = None
+    use_cache: bool = False
+    is_causal: bool = False
+
+    def __post_init__(self, **kwargs: Any):
+        if self.rope_scaling is not None or kwargs.get("use_mrope"):
+            raise ValueError("`rope_scaling` and `use_mrope` are not implemented for Dream: no checkpoint has them.")
+        if self.rope_parameters is None:
+            self.rope_parameters = {"rope_type": "default", "rope_theta": self.rope_theta}
+        super().__post_init__(**kwargs)
+
+
+class DreamModel(MaskedDiffusionMixin, Qwen2ForCausalLM):
+    """Dream with its LM head, under the class name that the Hub's checkpoints carry in `architectures`."""
+
+    config_class = DreamConfig
+
+
+class DreamTokenizer(Qwen2Tokenizer):
+    """Qwen2's tokenizer, under the class name that the Hub's checkpoints carry in `tokenizer_class`."""
+
+
+def register() -> None:
+    """
+    Register Dream with the auto classes, so that hub ids and local folders load without remote code.
+
+    Calling it twice is safe.
+    """
+    AutoConfig.register(DreamConfig.model_type, DreamConfig, exist_ok=True)
+    # As on the Hub, where `AutoModel` is the way to load it: the model with its LM head.
+    AutoModel.register(DreamConfig, DreamModel, exist_ok=True)
+    AutoModelForCausalLM.register(DreamConfig, DreamModel, exist_ok=True)
+    AutoTokenizer.register(DreamConfig, fast_tokenizer_class=DreamTokenizer, exist_ok=True)
