@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from .reference import Architecture
 
 
-VOCABULARY, MASK, WIDTH, MLP, LAYERS = 23, 1, 32, 48, 2  # the vocabulary of the tests' tokenizer
+VOCABULARY, MASK, LAYERS = 23, 1, 2  # the vocabulary of the tests' tokenizer
+WIDTH, MLP = 64, 128  # 4-bit weights come in blocks of 64
 
 # What a family's config.json says, with the variants that it can express.
 _LLADA = {

@@ -7,6 +7,7 @@ import re
 import pytest
 from datasets import Dataset
 from peft import LoraConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import GPT2Config, GPT2LMHeadModel
 from trl import GRPOConfig
 
@@ -292,9 +293,18 @@ def test_lora_targets_that_match_nothing(arguments, targets, as_path):
         DiffuGRPOTrainer(**arguments, peft_config=LoraConfig(r=2, target_modules=targets))
 
 
-def test_lora_without_targets(arguments):
-    with pytest.raises(ValueError, match=r"target_modules` is not set.* called q_proj, k_proj"):
-        DiffuGRPOTrainer(**arguments, peft_config=LoraConfig(r=2))
+@pytest.mark.parametrize("targets", [None, "all-linear"])
+def test_lora_without_targets_adapts_all_linear_layers_of_the_blocks(arguments, targets):
+    peft_config = LoraConfig(r=2, target_modules=targets)
+    trainer = DiffuGRPOTrainer(**arguments, peft_config=peft_config)
+    adapted = {n.split(".lora_A")[0] for n, _ in trainer.model.named_parameters() if "lora_A" in n}
+    linears = {
+        name
+        for name, module in trainer.model.named_modules()
+        if isinstance(module, BaseTunerLayer) and ".layers." in name
+    }
+    assert adapted == linears and len(adapted) == 2 * 7
+    assert peft_config.target_modules == targets  # the user's own is left as it was
 
 
 def test_reference_model_that_cannot_be_loaded_again(arguments, tmp_path, tokenizer):

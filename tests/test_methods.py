@@ -23,7 +23,7 @@ OWN_LOSS = [name for name, (config, _) in METHODS.items() if config._own_loss]
 TRL_LOSS = [name for name in METHODS if name not in OWN_LOSS]
 WITHOUT_REFERENCE = ["wd1", "spg"]  # their losses have no KL term
 ONE_ROW = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}
-LORA = {"r": 4, "target_modules": "all-linear", "exclude_modules": ["lm_head"]}
+LORA = {"r": 4, "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]}
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3], ids=["no_reference", "reference"])

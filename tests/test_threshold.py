@@ -474,22 +474,25 @@ def test_a_head_that_the_model_brings_is_not_another(build, tmp_path, tokenizer,
     assert all(word in str(error.value) for word in words), error.value
 
 
-@pytest.mark.parametrize("how", ["by_id", "added", "brought"])
+@pytest.mark.parametrize("how", ["by_id", "added", "brought", "cast"])
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 def test_the_head_learns_in_float32_under_a_model_in_bfloat16(build, tmp_path, tokenizer, how, lora):
     """Updates of 1e-5 on weights around 0.1 would vanish in bfloat16."""
     path = str(tmp_path / "model")
     model = make_model(len(tokenizer))
-    if how == "brought":
+    if how in ("brought", "cast"):
         model.add_threshold_head(ThresholdHeadConfig(initial=1.5))
     model.to(torch.bfloat16).save_pretrained(path)
     tokenizer.save_pretrained(path)
     by_id = {"model": path, "model_init_kwargs": {"dtype": "bfloat16"}}
+    as_object = {"model": AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16)}
+    if how == "cast":
+        as_object["model"].to(torch.bfloat16)
     trainer = joint(
         build,
         threshold_learning_rate=1e-5,
         peft_config=LoraConfig(r=2, target_modules=["q_proj"]) if lora else None,
-        **(by_id if how == "by_id" else {"model": AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16)}),
+        **(by_id if how == "by_id" else as_object),
     )
     head = [(n, p) for n, p in trainer.model.named_parameters() if "threshold_head" in n and p.requires_grad]
     assert len(head) == 4 and all(p.dtype == torch.float32 for _, p in head)

@@ -36,6 +36,7 @@ def make_trainer(method, tmp_path, tokenizer, model_path, reward=digits, peft_co
     config, trainer = METHODS[method]
     eval_dataset = options.pop("eval_dataset", None)
     model = options.pop("model", model_path)
+    quantization_config = options.pop("quantization_config", None)
     args = config(
         **{
             "output_dir": str(tmp_path),
@@ -65,6 +66,7 @@ def make_trainer(method, tmp_path, tokenizer, model_path, reward=digits, peft_co
         train_dataset=Dataset.from_dict({"prompt": PROMPTS}),
         eval_dataset=eval_dataset,
         processing_class=copy.deepcopy(tokenizer),
+        quantization_config=quantization_config,
         peft_config=peft_config,
     )
 

@@ -130,10 +130,7 @@ def train(args: argparse.Namespace, model: Any, tokenizer: Any, dataset: Any, re
     if args.use_peft:
         from peft import LoraConfig
 
-        from ..models import get_family
-
-        targets = list(get_family(model.config).lora_targets)
-        peft_config = LoraConfig(r=64, lora_alpha=64, target_modules=targets)
+        peft_config = LoraConfig(r=64, lora_alpha=64)
     config = DiFFPOConfig(
         output_dir=args.output_dir,
         seed=args.seed,

@@ -16,7 +16,7 @@ from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View, score_view
 from ..models import ThresholdPolicy, resolve_spec
 from ..objectives import Objective
 from .base_config import DiffusionGRPOConfig
-from .preflight import check_dataset, check_model, check_processing_class
+from .preflight import check_dataset, check_model, check_processing_class, keep_4bit_layers_differentiable
 from .trl_hooks import GRPOHooks, Rollout
 
 
@@ -68,7 +68,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
         for dataset, name in ((train_dataset, "train_dataset"), (eval_dataset, "eval_dataset")):
             if dataset is not None:
                 check_dataset(dataset, name)
-        check_model(model, args, peft_config)
+        peft_config = check_model(model, args, peft_config)
         peft_config = self.prepare_model(model, args, peft_config)
         self.estimator = self.make_estimator(args)
         self.objective = self.make_objective(args)
@@ -86,6 +86,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
             quantization_config=quantization_config,
             peft_config=peft_config,
         )
+        keep_4bit_layers_differentiable(self.model)
         self.spec = resolve_spec(self.accelerator.unwrap_model(self.model), self.processing_class, args.mask_token_id)
         if self.spec.mask_token_id in self.eos_token_ids:
             raise ValueError(f"`mask_token_id={self.spec.mask_token_id}` is also an end-of-text token.")

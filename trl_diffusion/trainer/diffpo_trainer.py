@@ -39,6 +39,7 @@ from .threshold_training import (
     attach_threshold_head,
     freeze_what_the_regime_leaves,
     head_parameters,
+    keep_in_float32,
     separate_learning_rate,
 )
 
@@ -91,6 +92,7 @@ class DiFFPOTrainer(DiffusionGRPOTrainer):
                     f"`regime={self.args.regime!r}` has no threshold head to train: name 'threshold_head' in "
                     "`modules_to_save` of the LoRA configuration that the model's adapter is made with."
                 )
+            keep_in_float32(head_parameters(self.model))
             self.threshold_policy = threshold_policy(self.accelerator.unwrap_model(self.model))
 
     def prepare_model(self, model: Any, args: DiFFPOConfig, peft_config: Any) -> Any:

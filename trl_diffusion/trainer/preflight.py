@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import warnings
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from accelerate import init_empty_weights
 from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
@@ -16,6 +18,8 @@ from ..models import get_family
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .base_config import DiffusionGRPOConfig
 
 
@@ -23,9 +27,12 @@ if TYPE_CHECKING:
 RESERVED_COLUMNS = {"nfe", "threshold"}
 
 
-def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_config: Any | None) -> None:
+def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_config: Any | None) -> Any | None:
     """
     Refuse a model that is no masked diffusion LM, and LoRA targets that would match nothing.
+
+    Returns:
+        The PEFT configuration, with the family's targets if it names none.
 
     Raises:
         `ValueError`: With the argument to change.
@@ -55,8 +62,6 @@ def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_co
                 "from, and this one was not loaded from anywhere. Save it and pass the folder, use `peft_config`, or "
                 "set `beta=0.0`."
             )
-    if peft_config is not None and isinstance(model, PreTrainedModel):
-        check_lora_targets(model, peft_config)
     dropout = getattr(peft_config, "lora_dropout", 0.0)
     if dropout:
         warnings.warn(
@@ -64,25 +69,29 @@ def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_co
             "samples: ratios and the KL term will be noisy. Set it to 0.",
             stacklevel=3,
         )
+    if peft_config is not None and isinstance(model, PreTrainedModel):
+        return resolve_lora_targets(model, peft_config)
+    return peft_config
 
 
-def check_lora_targets(model: PreTrainedModel, peft_config: Any) -> None:
+def resolve_lora_targets(model: PreTrainedModel, peft_config: Any) -> Any:
     """
-    Require every LoRA target to match a module: PEFT itself is content if one of them does.
+    Require every LoRA target to match a module, where PEFT itself is content if one of them does. All linear layers of
+    the blocks are the targets if the configuration names none, or "all-linear", which would include a threshold head.
+
+    Returns:
+        The configuration, a copy if anything was added.
 
     Raises:
         `ValueError`: If a target matches nothing, naming the targets that the family offers.
     """
-    targets = getattr(peft_config, "target_modules", None)
+    if not hasattr(peft_config, "target_modules"):  # not every method of PEFT has targets
+        return peft_config
+    family, targets = get_family(model.config), peft_config.target_modules
+    if targets is None or targets == "all-linear":
+        peft_config = copy.deepcopy(peft_config)
+        targets = peft_config.target_modules = set(family.lora_targets)
     names = [name for name, _ in model.named_modules()]
-    if targets == "all-linear":
-        return
-    family = get_family(model.config)
-    if targets is None:
-        raise ValueError(
-            f"`peft_config.target_modules` is not set, and PEFT has no default for this model. The linear layers of "
-            f"{family.name}'s blocks are called {', '.join(family.lora_targets)}."
-        )
     if isinstance(targets, str):  # a regular expression over full names
         missing = [] if any(re.fullmatch(targets, name) for name in names) else [targets]
     else:
@@ -90,8 +99,31 @@ def check_lora_targets(model: PreTrainedModel, peft_config: Any) -> None:
     if missing:
         raise ValueError(
             f"`peft_config.target_modules` names modules that this model does not have: {', '.join(missing)}. The "
-            f"linear layers of {family.name}'s blocks are called {', '.join(family.lora_targets)}."
+            f"linear layers of {family.name}'s blocks are called {', '.join(family.lora_targets)}; without "
+            "`target_modules` all of them are taken."
         )
+    return peft_config
+
+
+def keep_4bit_layers_differentiable(model: torch.nn.Module) -> None:
+    """
+    Keep bitsandbytes from packing 4-bit weights in rollouts on a CPU.
+
+    On CPUs with AVX512-BF16 it packs them in the first forward pass in eval mode, for a kernel without a gradient, and
+    uses that one in training, too: adapters would learn from gradients that miss everything that flows through a
+    frozen layer, and layers with a bias would fail.
+
+    Raises:
+        `ValueError`: If the model's weights are packed already.
+    """
+    for module in cast("Iterator[Any]", model.modules()):
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            if getattr(module.weight.quant_state, "packing_format_for_cpu", False):
+                raise ValueError(
+                    "`model` has 4-bit weights that bitsandbytes has packed for inference on this CPU, where they "
+                    "have no gradient. Load it again, and do not run it before it is passed to the trainer."
+                )
+            module.support_avx512bf16_for_cpu = False
 
 
 def check_dataset(dataset: Any, name: str) -> None:

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every method on every family, in full, with adapters, and on quantised weights."""
+
+import pytest
+import torch
+from bitsandbytes.functional import dequantize_4bit
+from bitsandbytes.nn import Linear4bit, Linear8bitLt
+from peft import LoraConfig, PeftModel
+from peft.tuners.lora import LoraLayer
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+from trl_diffusion.models import ThresholdHeadConfig, get_family
+
+from .families import FAMILIES, write_checkpoint
+from .trainers import METHODS, losses
+
+
+NF4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.float32}
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory, tokenizer):
+    folder = tmp_path_factory.mktemp("families")
+    for family in FAMILIES:
+        write_checkpoint(family, folder / family)
+        tokenizer.save_pretrained(folder / family)
+    return {family: str(folder / family) for family in FAMILIES}
+
+
+def train(build, method, path, **options):
+    """One rollout, two updates on it. Returns the trainer and its parameters before."""
+    options = {
+        "num_iterations": 2,
+        "max_steps": 2,
+        "learning_rate": 1e-3,  # so that the second update is not clipped
+        "max_completion_length": 4,
+        "block_length": 4,
+    } | options
+    if method == "agrpo":
+        options["num_step_draws"] = 2
+    trainer = build(
+        method, model=path, reward=lambda completions, **_: [*map(float, range(len(completions)))], **options
+    )
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    assert all(torch.isfinite(torch.tensor(losses(trainer)))) and len(losses(trainer)) == 2
+    return trainer, before
+
+
+def moved(trainer, before):
+    """Names of parameters that changed. Quantised ones are packed anew in their first forward pass, and left out."""
+    parameters = {name: p for name, p in trainer.model.named_parameters() if p.is_floating_point()}
+    return {name for name, parameter in parameters.items() if not torch.equal(parameter, before[name])}
+
+
+@pytest.mark.parametrize("how", ["full", "lora", "qlora"])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_every_family(build, paths, method, family, how):
+    # Both factors random: one that starts at zero keeps the other from moving in the first update.
+    options = {"peft_config": LoraConfig(r=2, init_lora_weights=False)} if how != "full" else {}
+    if how == "qlora":
+        options["quantization_config"] = BitsAndBytesConfig(**NF4)
+    trainer, before = train(build, method, paths[family], **options)
+    changed = moved(trainer, before)
+    if how == "full":
+        assert changed == before.keys()
+    else:
+        assert changed == {name for name in before if "lora_" in name}
+        layers = [n.rsplit(".", 1)[-1] for n, m in trainer.model.named_modules() if isinstance(m, LoraLayer)]
+        assert sorted(layers) == sorted(2 * get_family(trainer.model.config).lora_targets)
+    quantised = [m for m in trainer.model.modules() if isinstance(m, Linear4bit)]
+    assert len(quantised) == (14 if how == "qlora" else 0)
+
+
+def test_gradients_flow_through_4_bit_layers_after_a_rollout(build, paths):
+    """Against the weight taken out of its blocks."""
+    quantization = BitsAndBytesConfig(**NF4)
+    trainer, _ = train(
+        build, "diffpo", paths["a2d-qwen2"], peft_config=LoraConfig(r=2), quantization_config=quantization
+    )
+    layer = next(m for n, m in trainer.model.named_modules() if n.endswith("q_proj.base_layer"))
+    weight = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+    x = torch.randn(3, 64, requires_grad=True)
+    output = layer(x)
+    torch.testing.assert_close(output, x @ weight.T + layer.bias, atol=1e-4, rtol=1e-4)
+    (gradient,) = torch.autograd.grad(output.square().sum(), x)
+    torch.testing.assert_close(gradient, 2 * output.detach() @ weight, atol=1e-3, rtol=1e-3)
+
+
+def test_weights_that_are_packed_already_are_refused(build, paths):
+    model = AutoModelForCausalLM.from_pretrained(paths["llada"], quantization_config=BitsAndBytesConfig(**NF4))
+    layer = next(m for m in model.modules() if isinstance(m, Linear4bit))
+    layer.weight.quant_state.packing_format_for_cpu = True
+    with pytest.raises(ValueError, match="packed for inference on this CPU"):
+        build("diffpo", model=model, peft_config=LoraConfig(r=2))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", ["diffpo", "agrpo", "dmpo"])
+def test_8_bit_weights_with_a_reference(build, paths, method, family):
+    trainer, before = train(
+        build,
+        method,
+        paths[family],
+        beta=0.1,
+        peft_config=LoraConfig(r=2),
+        quantization_config=BitsAndBytesConfig(load_in_8bit=True),
+    )
+    assert moved(trainer, before) >= {name for name in before if "lora_B" in name}
+    assert sum(isinstance(m, Linear8bitLt) for m in trainer.model.modules()) == 14
+    if method != "dmpo":
+        assert trainer.state.log_history[0]["kl"] == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("option", ["use_dora", "use_rslora"])
+def test_variants_of_lora_pass_through(build, paths, option):
+    trainer, before = train(build, "diffpo", paths["dream"], peft_config=LoraConfig(r=2, **{option: True}))
+    assert getattr(trainer.model.peft_config["default"], option)
+    assert moved(trainer, before) >= {name for name in before if "lora_B" in name}
+
+
+@pytest.mark.parametrize("optim", ["adamw_bnb_8bit", "paged_adamw_8bit"])
+@pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
+def test_8_bit_optimisers(build, paths, optim):
+    trainer, before = train(build, "diffpo", paths["a2d-qwen3"], optim=optim)
+    assert "bitsandbytes" in type(trainer.optimizer.optimizer).__module__
+    assert moved(trainer, before) == before.keys()
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_threshold_head_is_neither_adapted_nor_quantised(build, paths, tmp_path, family, quantised):
+    """It is trained in full, in float32, and saved with the adapter."""
+    trainer, before = train(
+        build,
+        "diffpo",
+        paths[family],
+        regime="joint",
+        peft_config=LoraConfig(r=2, init_lora_weights=False),
+        quantization_config=BitsAndBytesConfig(**NF4) if quantised else None,
+    )
+    changed = moved(trainer, before)
+    head = {name for name in before if "threshold_head" in name and "original_module" not in name}
+    assert len(head) == 4 and changed == head | {name for name in before if "lora_" in name}
+    assert all(dict(trainer.model.named_parameters())[name].dtype == torch.float32 for name in head)
+    trainer.save_model(tmp_path / "adapter")
+
+    described = trainer.model.config.threshold_head
+    base = AutoModelForCausalLM.from_pretrained(
+        paths[family],
+        threshold_head=described,
+        quantization_config=BitsAndBytesConfig(**NF4) if quantised else None,
+    )
+    again = PeftModel.from_pretrained(base, tmp_path / "adapter")
+    trained = {n: p for n, p in trainer.model.named_parameters() if "lora_" in n or "modules_to_save" in n}
+    loaded = dict(again.named_parameters())
+    assert all(torch.equal(loaded[name], parameter) for name, parameter in trained.items())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_merged_adapters_are_saved_under_the_hubs_names(build, paths, tmp_path, family):
+    """For those who do not have this package: a checkpoint like the one that training began with."""
+    trainer, _ = train(build, "diffpo", paths[family], peft_config=LoraConfig(r=2, init_lora_weights=False))
+    merged = trainer.model.merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    original = AutoModelForCausalLM.from_pretrained(paths[family])
+    again, info = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", output_loading_info=True)
+    assert not any(info.values()) and type(again) is type(original)
+    ids = torch.arange(2, 9)[None]
+    torch.testing.assert_close(again(ids).logits, merged.eval()(ids).logits)
+    assert not torch.allclose(again(ids).logits, original(ids).logits, atol=1e-3)
+
+
+def test_heads_can_be_added_to_every_family(paths):
+    for family in FAMILIES:
+        model = AutoModelForCausalLM.from_pretrained(paths[family])
+        model.add_threshold_head(ThresholdHeadConfig())
+        ids = torch.arange(2, 9)[None].repeat(2, 1)
+        output = model(ids, threshold_positions=torch.tensor([0, 3]))
+        assert output.threshold_outputs.shape == (2, 7)
+        torch.testing.assert_close(output.logits, model(ids).logits)
