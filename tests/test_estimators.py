@@ -298,6 +298,17 @@ def test_merged_steps_by_hand(options, views_per_forward):
             assert total[row, i].item() == pytest.approx(expected.item(), abs=1e-5)  # rotary angles are float32
 
 
+@pytest.mark.parametrize("views_per_forward", [None, 1])
+def test_views_that_score_nothing_are_left_out(views_per_forward):
+    batch = steps_batch(4, 8)
+    batch.scored = batch.scored & (torch.arange(8) != 2) & (torch.arange(8) < 5)
+    passes = ExactSteps(views_per_forward).passes(batch, 0, MASK)
+    assert sum(len(part.views) for part in passes) == 4
+    batch.scored = torch.zeros_like(batch.scored)
+    ((view,),) = [part.views for part in ExactSteps(views_per_forward).passes(batch, 0, MASK)]
+    assert not view.weights.any()
+
+
 # ---------------------------------------------------------------- the text masked anew
 
 

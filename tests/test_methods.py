@@ -12,10 +12,12 @@ from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from trl_diffusion import Trajectory
 from trl_diffusion.likelihood import ExactSteps, RandomMasking, SampledSteps
 from trl_diffusion.objectives import WDDO
 
-from .trainers import METHODS, losses, spy
+from .conftest import make_model
+from .trainers import METHODS, digits, losses, spy
 
 
 METHODS_PAGE = (Path(__file__).parent.parent / "docs" / "methods.md").read_text()
@@ -115,6 +117,8 @@ def test_passes_do_not_change_the_gradient(build, method, tmp_path):
         options = {} if method == "espo" else {"views_per_forward": views}
         if method in ("agrpo", "dmpo"):
             options[name] = 4
+        if method == "dmpo":
+            options["weight_baseline"] = "none"
         if method == "trace_rl":
             options["steps_per_segment"] = 2
         trainer = build(method, path=tmp_path / str(views), num_iterations=2, max_steps=4, beta=0.1, **options)
@@ -142,7 +146,13 @@ def test_memory_of_agrpo_does_not_depend_on_the_number_of_draws(build, tmp_path)
 def test_exact_estimators_score_what_the_text_depends_on(build):
     """Also behind its end, if it stood there while the text was still being written."""
     trainer = build(
-        "agrpo", cls=spy(METHODS["agrpo"][1]), unmasking="random", block_length=8, per_device_train_batch_size=32
+        "agrpo",
+        cls=spy(METHODS["agrpo"][1]),
+        unmasking="random",
+        max_denoising_steps=4,
+        num_step_draws=1,
+        block_length=8,
+        per_device_train_batch_size=32,
     )
     trainer.estimator = ExactSteps(views_per_forward=1)
     trainer.train()
@@ -226,6 +236,78 @@ def test_rows_without_a_reward_leave_the_loss(build):
         assert output["num_items_in_batch"] == output["completion_mask"].sum()
 
 
+def test_which_completions_count(build):
+    """All but those that no reward function judged, and truncated ones that are masked."""
+
+    def judges_some(completions, **kwargs):
+        return [None if i % 3 == 0 else 1.0 for i in range(len(completions))]
+
+    def judges_others(completions, **kwargs):
+        return [None if i % 2 == 0 else 0.5 for i in range(len(completions))]
+
+    for reward, mask_truncated in (([judges_some, judges_others], False), (digits, True)):
+        trainer = build(
+            "wd1",
+            reward=reward,
+            shuffle_dataset=False,
+            max_steps=1,
+            mask_truncated_completions=mask_truncated,
+            temperature=5.0,
+            per_device_train_batch_size=16,
+            num_generations=8,
+        )
+        seen, outputs = [], []
+        group_weights, prepare = trainer.objective.group_weights, trainer._generate_and_score_completions
+        trainer.objective.group_weights = lambda groups, f=group_weights, s=seen: s.append(groups) or f(groups)
+        trainer._generate_and_score_completions = lambda x, f=prepare, s=outputs: s.append(f(x)) or s[-1]
+        trainer.train()
+        counted = seen[0].counted.flatten().tolist()
+        if mask_truncated:
+            ends = (outputs[0]["rollout_completion_ids"] == 0).any(-1).tolist()
+            assert counted == ends and len(set(ends)) == 2
+        else:
+            assert counted == [i % 6 != 0 for i in range(16)]
+
+
+def test_exact_log_ratios_are_those_of_all_that_the_text_depends_on(build, tmp_path, tokenizer):
+    """Against a reference that is another model, one row and token at a time."""
+    trainer = build(
+        "dmpo",
+        sequence_log_probs="exact",
+        weight_baseline="none",
+        unmasking="random",
+        max_denoising_steps=4,  # two tokens per step: some in the last one may be behind the text
+        block_length=8,
+        per_device_train_batch_size=16,
+        num_generations=16,
+        max_steps=1,
+    )
+    reference = trainer.ref_model = make_model(len(tokenizer), seed=7)
+    seen, outputs = [], []
+    group_weights, prepare = trainer.objective.group_weights, trainer._generate_and_score_completions
+    trainer.objective.group_weights = lambda groups: seen.append(groups) or group_weights(groups)
+    trainer._generate_and_score_completions = lambda x: outputs.append(prepare(x)) or outputs[-1]
+    trainer.train()
+    (groups,), (output,) = seen, outputs
+    rollout, behind = Trajectory.from_dict(output), 0
+    for row in range(16):
+        steps, ids = rollout.unmask_step[row], rollout.completion_ids[row]
+        length = [*ids.tolist(), 0].index(0) + 1
+        last = int(steps[:length].max())
+        counted = [i for i in range(8) if i < length or 0 <= int(steps[i]) < last]
+        behind += len(counted) - min(length, 8)
+        prompt = output["prompt_ids"][row][output["prompt_mask"][row] == 1]
+        total = 0.0
+        for i in counted:
+            state = torch.where((steps >= 0) & (steps < steps[i]), ids, 1)
+            with torch.no_grad():
+                logits = reference(input_ids=torch.cat([prompt, state])[None]).logits[0, len(prompt) + i].double()
+            logits[1] = -math.inf
+            total += (logits.log_softmax(-1)[ids[i]] - rollout.log_probs[row, i]).item()
+        assert groups.log_ratio[0, row].item() == pytest.approx(total, abs=1e-3)
+    assert behind > 0
+
+
 def test_gradients_of_all_but_the_last_pass_stay_where_they_are(build):
     trainer = build("agrpo", num_step_draws=3, max_steps=1)
     synchronised = []
@@ -257,9 +339,11 @@ def test_segments_without_tokens_are_not_forwarded(build):
     assert sum(passes) <= trainer.state.log_history[0]["sampler/nfe_max"]
 
 
-def test_lora_dropout_is_warned_of(build):
-    with pytest.warns(UserWarning, match="lora_dropout=0.1"):
-        build("diffpo", peft_config=LoraConfig(**LORA, lora_dropout=0.1))
+def test_the_scored_policy_is_the_one_that_sampled_in_spite_of_lora_dropout(build):
+    trainer = build("agrpo", peft_config=LoraConfig(**LORA, lora_dropout=0.5, init_lora_weights=False), max_steps=1)
+    trainer.train()
+    assert trainer.state.log_history[0]["clip_ratio/region_mean"] == 0
+    assert not any(isinstance(m, torch.nn.Dropout) and m.p for m in trainer.model.modules())
 
 
 def test_dmpo_options(build):
@@ -270,6 +354,7 @@ def test_dmpo_options(build):
         {"weight_baseline": "none"},
         {"proximal_coefficient": 0.3},
         {"antithetic_masks": False, "num_replicates": 3},
+        {"objective": "wddo", "discriminator_scale": 0.1, "fake_weight": 0.5},
     ):
         trainer = build("dmpo", num_iterations=2, max_steps=3, **options)
         trainer.train()
@@ -310,8 +395,18 @@ def test_truncated_rollouts_are_scored_as_truncated(build):
         ("d2", {"loss_type": "vespo"}, ["loss_type", "sum over tokens"]),
         ("trace_rl", {"off_policy_mask_threshold": 0.5}, ["off_policy_mask_threshold", "sum over tokens"]),
         ("just_grpo", {"importance_sampling_level": "sequence"}, ["importance_sampling_level"]),
-        ("dmpo", {"weight_baseline": "model", "views_per_forward": 2}, ["views_per_forward", "'model'"]),
-        ("dmpo", {"weight_baseline": "model", **ONE_ROW}, ["weight_baseline", "micro-batch"]),
+        ("dmpo", {"views_per_forward": 2}, ["views_per_forward", "'model'"]),
+        ("dmpo", {"objective": "wddo", "weight_baseline": "none"}, ["weight_baseline", "WDDO"]),
+        ("dmpo", {"objective": "wddo", **ONE_ROW}, []),
+        ("dmpo", {"fake_weight": 0.5}, ["fake_weight", "wddo"]),
+        ("dmpo", {"weight_baseline": "none", "baseline_strength": 0.5}, ["baseline_strength", "no baseline"]),
+        ("dmpo", {"min_ess": 0.5, "proximal_coefficient": 0.5}, ["proximal_coefficient", "min_ess"]),
+        ("dmpo", {"sequence_log_probs": "exact", "num_elbo_samples": 2}, ["num_elbo_samples", "exact"]),
+        ("dmpo", {"objective": "wddo", "discriminator_scale": 0.0}, ["discriminator_scale"]),
+        *(("diffpo", {"beta": beta}, ["beta", "at least 0"]) for beta in (-1, float("nan"), "abc", None)),
+        ("diffpo", {"importance_sampling_clip_max": "abc"}, ["importance_sampling_clip_max"]),
+        ("agrpo", {"mask_token_id": -1}, ["mask_token_id", "negative"]),
+        ("dmpo", ONE_ROW, ["weight_baseline", "micro-batch"]),
         ("dmpo", {"beta": 0.0}, ["beta", "temperature"]),
         ("dmpo", {"beta": float("nan")}, ["beta", "temperature"]),
         ("dmpo", {"multi_objective_aggregation": "normalize_then_sum"}, ["multi_objective_aggregation", "beta"]),
@@ -327,7 +422,7 @@ def test_truncated_rollouts_are_scored_as_truncated(build):
         ("dmpo", {"weight_baseline": "mean"}, ["baseline", "'negative'"]),
         ("dmpo", {"min_ess": 1.5}, ["min_ess"]),
         ("dmpo", {"proximal_coefficient": 0.0}, ["coefficient"]),
-        ("dmpo", {"views_per_forward": 3}, ["views_per_forward", "num_replicates"]),
+        ("dmpo", {"weight_baseline": "none", "views_per_forward": 3}, ["views_per_forward", "num_replicates"]),
         ("dmpo", {"loss_type": "dapo"}, []),  # its default: nothing was asked for
         ("dmpo", {"loss_type": "bnpo"}, ["loss_type", "DMPOConfig", "own"]),
         ("espo", {"delta": 2.0}, ["delta", "own"]),

@@ -36,7 +36,7 @@ def some_inputs(seed=0, **overrides):
     def random(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    lengths = torch.tensor([6, 3, 5, 6, 1, 4, 6, 2])
+    lengths = torch.tensor([5, 3, 5, 4, 1, 4, 5, 2])  # none as long as the canvas
     mask = torch.arange(LENGTH) < lengths[:, None]
     hidden = (random(ROWS, VIEWS, LENGTH) > 0) & mask[:, None]
     weights = hidden / (VIEWS * hidden.sum(-1, keepdim=True).clamp(min=1))
@@ -221,6 +221,20 @@ def test_wddo():
     assert loss.item() == pytest.approx(expected / ROWS)
 
 
+def test_wddo_weights_are_multiples_of_the_mean():
+    groups, _ = some_groups()
+    weights, _ = WDDO(TargetWeights(0.7), RandomMasking(2)).group_weights(groups)
+    assert weights.sum(-1).tolist() == pytest.approx(groups.counted.sum(-1).tolist())
+    assert weights[1, 2] == 0
+
+
+def test_log_ratios_that_are_no_numbers_do_not_pass_for_weights():
+    groups, _ = some_groups()
+    groups.log_ratio[0, 1] = torch.nan
+    weights, _ = WDCE(TargetWeights(0.7), RandomMasking(2)).group_weights(groups)
+    assert weights[0].isnan().all() and weights[1:].isfinite().all()
+
+
 def test_adaptive_coefficient_is_the_largest_that_keeps_the_sample_size():
     exponents = 3 * torch.randn(20, G, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     exponents[0] = 0
@@ -307,17 +321,18 @@ def test_dmpo_reaches_the_reward_tilted_distribution_and_reward_maximisers_do_no
     model_path = uniform_model(tmp_path / "model", tokenizer)
     results = {}
     for name, method, options in (
-        ("group", "dmpo", {"max_steps": 250}),
-        ("model", "dmpo", {"weight_baseline": "model", "max_steps": 250}),
-        ("none", "dmpo", {"weight_baseline": "none", "max_steps": 250}),
+        ("group", "dmpo", {"weight_baseline": "group", "num_iterations": 1}),
+        ("model", "dmpo", {}),  # eight updates per batch, as all that follow
+        ("none", "dmpo", {"weight_baseline": "none"}),
+        ("wddo", "dmpo", {"objective": "wddo"}),
+        ("group, used again", "dmpo", {"weight_baseline": "group"}),
         ("negative", "dmpo", {"weight_baseline": "negative", "max_steps": 60}),
-        ("wddo", "dmpo", {"objective": "wddo", "max_steps": 250}),
         ("diffpo", "diffpo", {"max_steps": 60}),
         ("agrpo", "agrpo", {"num_step_draws": 2, "max_steps": 60}),
     ):
         if method == "dmpo":
-            options |= {"beta": BETA, "num_iterations": 1, "sequence_log_probs": "exact"}
+            options = {"beta": BETA, "sequence_log_probs": "exact", "max_steps": 250} | options
         probabilities = train_on_the_toy(tmp_path / name, tokenizer, model_path, method, learning_rate=5e-3, **options)
         results[name] = divergence(probabilities)
     assert all(results[name] < 1e-2 for name in ("group", "model", "none", "wddo")), results
-    assert all(results[name] > 0.1 for name in ("negative", "diffpo", "agrpo")), results
+    assert all(results[name] > 0.05 for name in ("group, used again", "negative", "diffpo", "agrpo")), results

@@ -318,6 +318,24 @@ def test_each_regime_trains_its_part(build, model_path, tokenizer, kind, regime,
     assert all(math.isfinite(loss) for loss in losses(trainer))
 
 
+def test_training_the_sampler_alone_scores_no_token(build):
+    """The sampler has recorded what the old policy's pass would compute, and no logits are needed."""
+    trainer = joint(build, regime="sampler", reward=digits, num_iterations=2, max_steps=2)
+    passes = []
+    trainer.model.register_forward_hook(
+        lambda module, args, output: passes.append((torch.is_grad_enabled(), len(output.logits)))
+    )
+    trainer.train()
+    nfe = trainer.state.log_history[0]["sampler/nfe_max"]
+    assert [rows for with_gradient, rows in passes if with_gradient] == [0, 0] and len(passes) == nfe + 2
+
+
+def test_a_head_that_is_named_already_is_not_named_twice(build):
+    peft_config = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["threshold_head"])
+    trainer = joint(build, peft_config=peft_config)
+    assert list(trainer.model.peft_config["default"].modules_to_save) == ["threshold_head"]
+
+
 def test_the_head_has_its_own_learning_rate(build):
     trainer = joint(build, learning_rate=1e-4, threshold_learning_rate=0.02, lr_scheduler_type="linear", max_steps=4)
     trainer.train()
@@ -418,7 +436,20 @@ def test_the_head_finds_the_best_threshold_of_each_prompt(build, per_block):
         ({"regime": "joint", "threshold_head": "cubic"}, ["threshold_head", "'continuous'"]),
         ({"regime": "joint", "threshold_grid": [0.1, float("nan")]}, ["threshold_grid"]),
         ({"regime": "joint", "threshold_grid": ["0.1", "0.2"]}, ["threshold_grid", "numbers"]),
-        ({"regime": "joint", "threshold_limit": -1.0}, ["threshold_limit", "above 0"]),
+        ({"regime": "joint", "threshold_head": "continuous", "threshold_limit": -1.0}, ["threshold_limit", "above 0"]),
+        ({"regime": "joint", "threshold_limit": 3.0}, ["threshold_limit", "'grid'"]),
+        ({"regime": "joint", "threshold_head": "continuous", "threshold_grid": [0.1, 1.0]}, ["threshold_grid"]),
+        ({"regime": "joint", "threshold_grid": 0.5}, ["threshold_grid", "list"]),
+        (
+            {"regime": "joint", "importance_sampling_level": "sequence"},
+            ["importance_sampling_level", "sum over tokens"],
+        ),
+        ({"regime": "joint", "loss_type": "vespo"}, ["loss_type", "sum over tokens"]),
+        (
+            {"regime": "sampler", "importance_sampling_correction": False},
+            ["importance_sampling_correction", "sampler"],
+        ),
+        ({"regime": "joint", "model_init_kwargs": {"threshold_head": None}}, ["model_init_kwargs", "threshold_"]),
         ({"regime": "joint", "entropy_bound": 0.0}, ["entropy_bound", "starts"]),
         ({"regime": "joint", "entropy_bound": math.inf}, ["entropy_bound", "finite"]),
         (
@@ -454,7 +485,6 @@ def test_bad_threshold_options(build, options, words):
     [
         ({"threshold_head": "continuous"}, ["threshold_head", "already", "'grid'"]),
         ({"threshold_grid": [0.1, 1.0]}, ["threshold_grid", "already"]),
-        ({"threshold_limit": 3.0}, ["threshold_limit", "already"]),
         ({"unmasking": "confidence_threshold"}, ["unmasking", "'entropy_bound'"]),
         ({"threshold_grid": [0.2, 0.7]}, []),
     ],

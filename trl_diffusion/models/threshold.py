@@ -68,6 +68,8 @@ class ThresholdHeadConfig:
                 f"The unmasking rule {self.rule!r} has no threshold to learn; those of "
                 f"{' and '.join(map(repr, DEFAULT_GRIDS))} can be learned."
             )
+        if self.grid is not None and not isinstance(self.grid, (list, tuple)):
+            raise TypeError(f"`grid` must be a list of numbers, got {self.grid!r}.")
         self.grid = list(DEFAULT_GRIDS[self.rule] if self.grid is None else self.grid)
         self.limit = _DEFAULT_LIMITS[self.rule] if self.limit is None else self.limit
         self.initial = _DEFAULT_INITIAL[self.rule] if self.initial is None else self.initial

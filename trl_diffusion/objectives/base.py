@@ -47,7 +47,8 @@ class Groups:
 
     def softmax(self, values: torch.Tensor) -> torch.Tensor:
         """Softmax within each group over the completions that are counted; zero where none is."""
-        return values.masked_fill(~self.counted, -torch.inf).softmax(-1).nan_to_num(nan=0.0)
+        weights = values.masked_fill(~self.counted, -torch.inf).softmax(-1)
+        return weights.where(self.counted.any(-1, keepdim=True), 0.0)
 
     @property
     def sizes(self) -> torch.Tensor:

@@ -113,20 +113,21 @@ class WDCE(Objective):
 
     | `baseline` | `a_i` |
     |---|---|
-    | `"none"` | `w_i` |
-    | `"group"` | `w_i - 1/G` |
     | `"model"` | `w_i - p_theta(o_i)/p_old(o_i)`, normalised over a micro-batch of all processes |
+    | `"group"` | `w_i - 1/G` |
+    | `"none"` | `w_i` |
     | `"negative"` | `w_i - w-_i`, with `w-` as `w` for the reward `-r` (the authors' default) |
 
-    The first three have the target as their fixed point, since what they subtract is zero in expectation there. The
-    last has not: trained to convergence, it maximises the reward.
+    What `"model"` subtracts is zero in expectation whatever the current policy is; `"group"` is the same thing as long
+    as the policy has not moved, and lowers completions without bound when a batch is used again and again. With
+    `"negative"` the target is no fixed point: trained to convergence, it maximises the reward.
 
     Args:
         target ([`TargetWeights`]):
             The weights `w`.
         sequence_estimator ([`~trl_diffusion.likelihood.Estimator`]):
             Scores `log p_ref - log p_old`.
-        baseline (`str`, *optional*, defaults to `"group"`):
+        baseline (`str`, *optional*, defaults to `"model"`):
             The baseline.
         baseline_strength (`float`, *optional*, defaults to `1.0`):
             Factor on it.
@@ -136,7 +137,7 @@ class WDCE(Objective):
         self,
         target: TargetWeights,
         sequence_estimator: Estimator,
-        baseline: str = "group",
+        baseline: str = "model",
         baseline_strength: float = 1.0,
     ) -> None:
         self.target = target

@@ -73,6 +73,9 @@ class DiffusionGRPOConfig(GRPOConfig):
     Parameters:
         bf16 (`bool`, *optional*):
             Whether to train in bfloat16. Defaults to `True` where a GPU supports it, unless `fp16` is set.
+        disable_dropout (`bool`, *optional*, defaults to `True`):
+            Whether to disable dropout, that of LoRA included. It would be active when the policy is trained and not
+            when it samples.
 
         > Parameters that control the sampler
 
@@ -94,6 +97,7 @@ class DiffusionGRPOConfig(GRPOConfig):
             The mask token, if neither the model's configuration nor the tokenizer names it.
     """
 
+    disable_dropout: bool = field(default=True, metadata={"help": "Whether to disable dropout, also LoRA's."})
     max_completion_length: int = field(default=256, metadata={"help": "Length of the completion canvas, in tokens."})
     pad_to_multiple_of: int | str | None = field(
         default=None, metadata={"help": "Not supported: the canvas has a fixed length."}
@@ -141,13 +145,8 @@ class DiffusionGRPOConfig(GRPOConfig):
                     f"`{name}={getattr(self, name)!r}` is not supported by {type(self).__name__}: {refused[name]}"
                 )
         if self._many_passes:
-            for name, values in _REFUSED_WITH_PASSES.items():
-                self._require(getattr(self, name) not in values, name, "this method's loss must be a sum over tokens.")
-            self._require(
-                self.off_policy_mask_threshold is None,
-                "off_policy_mask_threshold",
-                "this method's loss must be a sum over tokens.",
-            )
+            self._require_sum_over_tokens()
+        self._require_number("beta", minimum=0)
         self._require_number("epsilon", minimum=0)
         if self.epsilon_high is not None:
             self._require_number("epsilon_high", minimum=0)
@@ -167,8 +166,10 @@ class DiffusionGRPOConfig(GRPOConfig):
 
     def _check_sampler_options(self) -> None:
         """Have the sampler validate its options, before anything is loaded, under the names that they have here."""
-        if self.mask_token_id is not None and not isinstance(self.mask_token_id, int):
-            raise TypeError(f"`mask_token_id` must be int, got {self.mask_token_id!r}.")
+        token = self.mask_token_id
+        if token is not None and (not isinstance(token, int) or isinstance(token, bool)):
+            raise TypeError(f"`mask_token_id` must be int, got {token!r}.")
+        self._require(token is None or token >= 0, "mask_token_id", "must not be negative.")
         try:
             self.generation_config()
         except (TypeError, ValueError) as error:
@@ -182,6 +183,22 @@ class DiffusionGRPOConfig(GRPOConfig):
         """
         if not condition:
             raise ValueError(f"`{name}={getattr(self, name)!r}`: {requirement}")
+
+    def _require_unset(self, names: Iterable[str], reason: str) -> None:
+        """Options that would do nothing must have their default."""
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        for name in names:
+            self._require(getattr(self, name) == defaults[name], name, f"has no effect: {reason}")
+
+    def _require_sum_over_tokens(self) -> None:
+        """For losses that are computed in pieces, or that have further tokens in them."""
+        for name, values in _REFUSED_WITH_PASSES.items():
+            self._require(getattr(self, name) not in values, name, "this method's loss must be a sum over tokens.")
+        self._require(
+            self.off_policy_mask_threshold is None,
+            "off_policy_mask_threshold",
+            "this method's loss must be a sum over tokens.",
+        )
 
     def _require_choice(self, name: str, choices: Iterable[str]) -> None:
         self._require(getattr(self, name) in choices, name, f"must be one of {', '.join(map(repr, choices))}.")

@@ -81,21 +81,15 @@ class DiFFPOConfig(DiffusionGRPOConfig):
     threshold_coefficient: float = field(default=1.0, metadata={"help": "Factor on the head's advantages."})
 
     def __post_init__(self):
-        self._require(
-            self.importance_sampling_clip_max > 0,
-            "importance_sampling_clip_max",
-            "must be positive. To train without the correction, set `importance_sampling_correction=False`.",
-        )
+        self._require_number("importance_sampling_clip_max", above=0)
         self._require_choice("regime", REGIMES)
+        if not self.importance_sampling_correction:
+            self._require_unset(("importance_sampling_clip_max",), "`importance_sampling_correction` is off.")
         if self.learns_threshold:
             self._check_threshold_options()
         else:
-            for f in dataclasses.fields(self):
-                self._require(
-                    not f.name.startswith("threshold_") or getattr(self, f.name) == f.default,
-                    f.name,
-                    "needs a threshold that is learned; set `regime='joint'` or `'sampler'`.",
-                )
+            options = [f.name for f in dataclasses.fields(self) if f.name.startswith("threshold_")]
+            self._require_unset(options, "no threshold is learned. Set `regime='joint'` or `'sampler'`.")
         super().__post_init__()
 
     def _check_threshold_options(self) -> None:
@@ -107,6 +101,12 @@ class DiFFPOConfig(DiffusionGRPOConfig):
             "beta",
             "with `regime='sampler'` the model does not move away from its reference. Leave it at 0.",
         )
+        other = {"grid": "threshold_limit", "continuous": "threshold_grid"}[self.threshold_head]
+        self._require_unset((other,), f"`threshold_head={self.threshold_head!r}` does not read it.")
+        if self.regime == "sampler":
+            names = ("importance_sampling_correction", "importance_sampling_clip_max")
+            self._require_unset(names, "`regime='sampler'` does not train the model.")
+        self._require_sum_over_tokens()  # the thresholds are tokens, too
         self.threshold_head_config()
 
     @property

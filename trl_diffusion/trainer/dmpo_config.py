@@ -42,19 +42,24 @@ class DMPOConfig(DiffusionGRPOConfig):
             Masks per completion and update.
         antithetic_masks (`bool`, *optional*, defaults to `True`):
             Whether masks come in pairs, a mask and its complement.
-        weight_baseline (`str`, *optional*, defaults to `"group"`):
-            What is subtracted from WDCE's weights: `"none"`, `"group"`, `"model"` or `"negative"` (the authors'
-            default), see [`~trl_diffusion.objectives.WDCE`]. With `"negative"` the target is no fixed point: trained
-            to convergence, it maximises the reward.
+        weight_baseline (`str`, *optional*, defaults to `"model"`):
+            What is subtracted from WDCE's weights: `"model"`, `"group"`, `"none"` or `"negative"` (the authors'
+            default), see [`~trl_diffusion.objectives.WDCE`]. `"group"` is for a single update per batch of rollouts.
+            With `"negative"` the target is no fixed point: trained to convergence, it maximises the reward.
         baseline_strength (`float`, *optional*, defaults to `1.0`):
             Factor on the baseline.
+        discriminator_scale (`float`, *optional*, defaults to `1.0`):
+            WDDO's factor on the log-ratio of current to old policy. The log-ratio is of whole completions, and
+            saturates where they are long: lower the factor then.
+        fake_weight (`float`, *optional*, defaults to `1.0`):
+            WDDO's weight of the old policy's own samples.
         num_iterations (`int`, *optional*, defaults to `8`):
             Updates per batch of rollouts, with new masks each.
         scale_rewards (`str`, *optional*, defaults to `"none"`):
             Must be `"none"`: `beta` sets the scale of the rewards.
         views_per_forward (`int`, *optional*):
-            Masks of each completion that go through the model at once, under WDCE. Must divide `num_replicates`.
-            Defaults to all of them.
+            Masks of each completion that go through the model at once, under WDCE with another baseline than
+            `"model"`. Must divide `num_replicates`. Defaults to all of them.
     """
 
     beta: float = field(
@@ -75,10 +80,12 @@ class DMPOConfig(DiffusionGRPOConfig):
     num_replicates: int = field(default=4, metadata={"help": "Masks per completion and update."})
     antithetic_masks: bool = field(default=True, metadata={"help": "Whether masks come in complementary pairs."})
     weight_baseline: str = field(
-        default="group",
-        metadata={"help": "What is subtracted from WDCE's weights: 'none', 'group', 'model' or 'negative'."},
+        default="model",
+        metadata={"help": "What is subtracted from WDCE's weights: 'model', 'group', 'none' or 'negative'."},
     )
     baseline_strength: float = field(default=1.0, metadata={"help": "Factor on the baseline."})
+    discriminator_scale: float = field(default=1.0, metadata={"help": "WDDO's factor on the log-ratio."})
+    fake_weight: float = field(default=1.0, metadata={"help": "WDDO's weight of the old policy's own samples."})
     num_iterations: int = field(default=8, metadata={"help": "Updates per batch of rollouts."})
     scale_rewards: str = field(default="none", metadata={"help": "Must be 'none'."})
     views_per_forward: int | None = field(
@@ -105,17 +112,47 @@ class DMPOConfig(DiffusionGRPOConfig):
         self._require_choice("sequence_log_probs", ("elbo", "exact"))
         self._require_choice("weight_baseline", WEIGHT_BASELINES)
         self._require_number("baseline_strength", minimum=0)
+        self._require_number("discriminator_scale", above=0)
+        self._require_number("fake_weight", above=0)
         self._require_number("proximal_coefficient", above=0)
         self._require(self.proximal_coefficient <= 1, "proximal_coefficient", "must be at most 1.")
         if self.min_ess is not None:
             self._require_number("min_ess", above=0, below=1)
-        self._require_count("num_elbo_samples")
+        for name, is_paired in (("num_elbo_samples", True), ("num_replicates", self.antithetic_masks)):
+            self._require_count(name)
+            self._require(
+                not is_paired or getattr(self, name) % 2 == 0,
+                name,
+                "antithetic masks come in pairs; use an even number"
+                + (", or `antithetic_masks=False`." if name == "num_replicates" else "."),
+            )
+        self._check_combinations()
+        super().__post_init__()
         self._require(
-            self.num_elbo_samples % 2 == 0,
-            "num_elbo_samples",
-            "masks come in antithetic pairs; use an even number.",
+            not self._uses_model_baseline or self.per_device_train_batch_size * self.world_size > 1,
+            "weight_baseline",
+            "is normalised over a micro-batch, and this one has a single completion. Raise "
+            "`per_device_train_batch_size`, or use 'none'.",
         )
-        self._require_count("num_replicates")
+
+    @property
+    def _uses_model_baseline(self) -> bool:
+        return self.objective == "wdce" and self.weight_baseline == "model"
+
+    def _check_combinations(self) -> None:
+        if self.objective == "wddo":
+            self._require_unset(("weight_baseline", "baseline_strength"), "WDDO has no baseline.")
+        else:
+            self._require_unset(("discriminator_scale", "fake_weight"), "they belong to `objective='wddo'`.")
+        if self.weight_baseline == "none":
+            self._require_unset(("baseline_strength",), "there is no baseline.")
+        if self.min_ess is not None:
+            self._require_unset(("proximal_coefficient",), "`min_ess` chooses it.")
+        if self.sequence_log_probs == "exact":
+            self._require_unset(("num_elbo_samples",), "`sequence_log_probs='exact'` takes no ELBO.")
+        if self.objective == "wddo" or self._uses_model_baseline:
+            which = "WDDO" if self.objective == "wddo" else "`weight_baseline='model'`"
+            self._require_unset(("views_per_forward",), f"{which} needs all masks of a completion at once.")
         if self.views_per_forward is not None:
             self._require_count("views_per_forward")
             self._require(
@@ -123,25 +160,3 @@ class DMPOConfig(DiffusionGRPOConfig):
                 "views_per_forward",
                 f"must divide `num_replicates={self.num_replicates}`.",
             )
-        self._require(
-            not (self.antithetic_masks and self.num_replicates % 2),
-            "num_replicates",
-            "antithetic masks come in pairs; make it even, or set `antithetic_masks=False`.",
-        )
-        self._require(
-            self.objective == "wdce" or self.views_per_forward is None,
-            "views_per_forward",
-            "WDDO needs all masks of a completion at once; leave it unset.",
-        )
-        self._require(
-            self.weight_baseline != "model" or self.views_per_forward is None,
-            "views_per_forward",
-            "the 'model' baseline needs all masks of a completion at once; leave it unset.",
-        )
-        super().__post_init__()
-        self._require(
-            self.weight_baseline != "model" or self.per_device_train_batch_size * self.world_size > 1,
-            "weight_baseline",
-            "is normalised over a micro-batch, and this one has a single completion. Raise "
-            "`per_device_train_batch_size`.",
-        )

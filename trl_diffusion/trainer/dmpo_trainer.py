@@ -75,5 +75,5 @@ class DMPOTrainer(DiffusionGRPOTrainer):
             sequence = ExactSteps(views_per_forward=1)
         target = TargetWeights(args.beta, args.proximal_coefficient, args.min_ess)
         if args.objective == "wddo":
-            return WDDO(target, sequence)
+            return WDDO(target, sequence, args.discriminator_scale, args.fake_weight)
         return WDCE(target, sequence, args.weight_baseline, args.baseline_strength)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import os
 import re
-import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -62,13 +61,6 @@ def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_co
                 "from, and this one was not loaded from anywhere. Save it and pass the folder, use `peft_config`, or "
                 "set `beta=0.0`."
             )
-    dropout = getattr(peft_config, "lora_dropout", 0.0)
-    if dropout:
-        warnings.warn(
-            f"`peft_config.lora_dropout={dropout}` drops when the policy is trained and not when it "
-            "samples: ratios and the KL term will be noisy. Set it to 0.",
-            stacklevel=3,
-        )
     if peft_config is not None and isinstance(model, PreTrainedModel):
         return resolve_lora_targets(model, peft_config)
     return peft_config

@@ -37,6 +37,8 @@ def attach_threshold_head(model: str | PreTrainedModel | PeftModel, args: DiFFPO
     described = args.threshold_head_config().to_dict()
     if isinstance(model, str):
         init_kwargs = dict(cast(dict[str, Any], args.model_init_kwargs or {}))
+        if HEAD in init_kwargs:
+            raise ValueError(f"`model_init_kwargs`: describe the head by the `threshold_*` options, not by '{HEAD}'.")
         config = AutoConfig.from_pretrained(model, revision=init_kwargs.get("revision"))
         _check_class(cast(type, AutoModelForCausalLM._model_mapping[type(config)]))
         if getattr(config, HEAD, None) is None:
@@ -85,7 +87,8 @@ def _check_head(described: dict[str, Any], args: DiFFPOConfig) -> None:
         if value != defaults[option] and value != described[name]:
             raise ValueError(
                 f"`{option}={value!r}`: the model has a threshold head already, with {described[name]!r}. Leave the "
-                "option unset to train that one, or load the model without its head (`threshold_head=None`)."
+                "option unset to train that one, or pass a model that was loaded without its head "
+                "(`AutoModelForCausalLM.from_pretrained(..., threshold_head=None)`)."
             )
 
 
