@@ -49,6 +49,7 @@ METHODS = {
     "AGRPO, k = 2": ("AGRPO", {"num_step_draws": 2, "views_per_forward": 2}),
     "AGRPO, k = 8": ("AGRPO", {"num_step_draws": 8, "views_per_forward": 8}),
     "DMPO": ("DMPO", {}),
+    "DMPO, group baseline": ("DMPO", {"weight_baseline": "group"}),
     "DMPO, negative baseline": ("DMPO", {"weight_baseline": "negative"}),
     "DMPO, WDDO": ("DMPO", {"objective": "wddo"}),
     "coupled-GRPO": ("CoupledGRPO", {}),

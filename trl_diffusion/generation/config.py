@@ -6,9 +6,17 @@ from __future__ import annotations
 import math
 import numbers
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .unmasking import RULES, SCHEDULED_RULES, THRESHOLD_RULES
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+# The field of transformers' generation configuration that holds the settings.
+_CARRIED_AS = "diffusion"
 
 
 @dataclass
@@ -165,6 +173,41 @@ class DiffusionGenerationConfig:
         if self.unmasking == "entropy_bound":
             return self.entropy_bound
         return self.confidence_threshold if self.unmasking == "confidence_threshold" else float("nan")
+
+    @classmethod
+    def from_model(cls, model: PreTrainedModel, **overrides: Any) -> DiffusionGenerationConfig:
+        """
+        The settings that a model carries in its `generation_config.json`, where the trainers put those it was trained
+        with.
+
+        Args:
+            model ([`~transformers.PreTrainedModel`]):
+                The model, possibly wrapped by PEFT.
+            overrides:
+                Fields to change.
+
+        Raises:
+            `ValueError`: If the model carries none.
+        """
+        settings = getattr(getattr(model, "generation_config", None), _CARRIED_AS, None)
+        if settings is None:
+            raise ValueError(
+                "The model carries no decoding settings in its `generation_config`: pass a "
+                "`DiffusionGenerationConfig`. Models that the trainers have saved carry theirs."
+            )
+        return cls(**settings | overrides)
+
+    def attach_to(self, model: PreTrainedModel) -> None:
+        """
+        Have a model carry these settings in its `generation_config`, wherever it is saved or pushed. How to compute is
+        not among them; the description of the threshold head is, for adapters whose base model has none.
+        """
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "max_batch_size"}
+        settings["eos_token_ids"] = list(self.eos_token_ids)
+        carrier = cast(Any, model.generation_config)
+        setattr(carrier, _CARRIED_AS, settings)
+        carrier.threshold_head = getattr(model.config, "threshold_head", None)
+        carrier._from_model_config = False  # else loading it leaves out what is not transformers' own
 
     def describe(self) -> dict[str, Any]:
         """The settings that matter for a reported number, as plain values."""

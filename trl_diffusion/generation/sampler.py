@@ -30,8 +30,8 @@ class DiffusionSampler:
     Args:
         model (`torch.nn.Module`):
             The model. It is put into eval mode while sampling.
-        config ([`DiffusionGenerationConfig`]):
-            Decoding settings.
+        config ([`DiffusionGenerationConfig`], *optional*):
+            Decoding settings. Defaults to those that the model carries, see [`~DiffusionGenerationConfig.from_model`].
         spec ([`~trl_diffusion.models.DiffusionSpec`], *optional*):
             How to read the model. Found from the model's configuration by default.
 
@@ -46,12 +46,15 @@ class DiffusionSampler:
     """
 
     def __init__(
-        self, model: torch.nn.Module, config: DiffusionGenerationConfig, spec: DiffusionSpec | None = None
+        self,
+        model: torch.nn.Module,
+        config: DiffusionGenerationConfig | None = None,
+        spec: DiffusionSpec | None = None,
     ) -> None:
         self.model = model
-        self.config = config
+        self.config = DiffusionGenerationConfig.from_model(cast(PreTrainedModel, model)) if config is None else config
         self.spec = resolve_spec(cast(PreTrainedModel, model)) if spec is None else spec
-        if self.spec.mask_token_id in config.eos_token_ids:
+        if self.spec.mask_token_id in self.config.eos_token_ids:
             raise ValueError(f"`eos_token_ids` contains the mask token ({self.spec.mask_token_id}).")
         self.threshold_policy = self._find_threshold_policy()
 

@@ -10,11 +10,13 @@ from left to right. A family is then a few classes of two lines, see `a2d.py`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from transformers import GenerationConfig
 from transformers.modeling_utils import slice_logits_to_keep
+from transformers.utils import find_adapter_config_file
 
 from .threshold import ThresholdHeadMixin, ThresholdOutput
 
@@ -23,6 +25,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel as _Model
 else:
     _Model = object
+
+
+def _generation_config(adapter: str, options: dict[str, Any]) -> GenerationConfig | None:
+    """The generation configuration that was saved beside an adapter, if any was."""
+    try:
+        return GenerationConfig.from_pretrained(
+            adapter, **{name: options[name] for name in ("revision", "token", "cache_dir") if name in options}
+        )
+    except OSError:
+        return None
 
 
 class BidirectionalMixin(_Model):
@@ -41,6 +53,30 @@ class BidirectionalMixin(_Model):
 
 class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
     """For models with their LM head, whose backbone is `self.model`. Mixed in before transformers' class."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, config=None, adapter_kwargs=None, **kwargs):
+        """
+        transformers' own. An adapter that was trained with a threshold head has its description in its generation
+        configuration: its base model is given a head before the adapter is loaded into it.
+        """
+        adapter = (adapter_kwargs or {}).get("_adapter_model_path")
+        if adapter is None and pretrained_model_name_or_path is not None:
+            options = {name: kwargs[name] for name in ("revision", "token", "cache_dir") if name in kwargs}
+            if find_adapter_config_file(pretrained_model_name_or_path, **options) is not None:
+                adapter = pretrained_model_name_or_path
+        carried = None if adapter is None else _generation_config(adapter, adapter_kwargs or kwargs)
+        described = getattr(carried, "threshold_head", None)
+        if described is not None and config is None:
+            kwargs["threshold_head"] = described
+        elif described is not None:
+            config.threshold_head = described
+        model = super().from_pretrained(
+            pretrained_model_name_or_path, *args, config=config, adapter_kwargs=adapter_kwargs, **kwargs
+        )
+        if carried is not None:
+            model.generation_config = carried
+        return model
 
     def post_init(self) -> None:
         self._make_threshold_head()

@@ -7,7 +7,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from transformers.utils import is_torch_bf16_gpu_available
 from trl import GRPOConfig
@@ -163,6 +163,10 @@ class DiffusionGRPOConfig(GRPOConfig):
             self.bf16 = not self.fp16 and not self.use_cpu and is_torch_bf16_gpu_available()
         self._check_sampler_options()
         super().__post_init__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # transformers pickles its arguments into `training_args.bin`, which is pushed beside the model.
+        return self.__dict__ | {"hub_token": None}
 
     def _check_sampler_options(self) -> None:
         """Have the sampler validate its options, before anything is loaded, under the names that they have here."""

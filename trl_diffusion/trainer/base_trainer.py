@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+import os
+from pathlib import Path
+from typing import Any, ClassVar, cast
 
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.utils import get_config_model_id, pad
 
@@ -16,6 +19,7 @@ from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View, score_view
 from ..models import ThresholdPolicy, resolve_spec
 from ..objectives import Objective
 from .base_config import DiffusionGRPOConfig
+from .model_card import make_model_card
 from .preflight import check_dataset, check_model, check_processing_class, keep_4bit_layers_differentiable
 from .trl_hooks import GRPOHooks, Rollout
 
@@ -126,6 +130,35 @@ class DiffusionGRPOTrainer(GRPOHooks):
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             return super().evaluate(*args, **kwargs)
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """[`~transformers.Trainer`]'s. The decoding settings of an evaluation go with the model."""
+        model = self.accelerator.unwrap_model(self.model)
+        self.decoder("eval").attach_to(model)
+        if isinstance(model, PeftModel) and self.args.should_save:  # which saves nothing but the adapter
+            model.generation_config.save_pretrained(output_dir or self.args.output_dir)
+        super().save_model(output_dir, _internal_call)
+
+    def create_model_card(  # type: ignore[override]  # TRL's own, of which mypy sees transformers'
+        self,
+        model_name: str | None = None,
+        dataset_name: str | None = None,
+        tags: str | list[str] | None = None,
+    ) -> None:
+        """TRL's, with a card that tells how to decode the model, and with what settings it was evaluated."""
+        if not self.is_world_process_zero():
+            return
+        model_id = get_config_model_id(self.model.config)
+        card = make_model_card(
+            self,
+            base_model=model_id if model_id and not os.path.isdir(model_id) else None,
+            model_name=model_name,
+            dataset_name=dataset_name,
+            tags=[tags] if isinstance(tags, str) else tags or [],
+        )
+        output_dir = Path(cast(str, self.args.output_dir))
+        output_dir.mkdir(parents=True, exist_ok=True)
+        card.save(output_dir / "README.md")
+
     # ---------------------------------------------------------------- rollout
 
     def rollout(self, prompt_ids: list[list[int]]) -> Rollout:
@@ -134,7 +167,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
         tokens = [torch.tensor(ids) for ids in prompt_ids]
         input_ids = pad(tokens, padding_value=self.processing_class.pad_token_id, padding_side="left").to(device)
         attention_mask = pad([torch.ones_like(ids) for ids in tokens], padding_value=0, padding_side="left").to(device)
-        config = self.decoder()
+        config = self.decoder(self.mode)
         with self.model_for_generation() as model, self.accelerator.autocast():
             trajectory = DiffusionSampler(model, config, self.spec).sample(
                 input_ids,
@@ -150,8 +183,8 @@ class DiffusionGRPOTrainer(GRPOHooks):
             sequence_seeds=self._draw_seeds("sequence", 1, prompt_ids).to(device),
         )
 
-    def decoder(self) -> DiffusionGenerationConfig:
-        """The sampler's settings for the next rollouts."""
+    def decoder(self, mode: str) -> DiffusionGenerationConfig:
+        """The sampler's settings for rollouts in training (`"train"`) or evaluation (`"eval"`)."""
         return self.args.generation_config(tuple(self.eos_token_ids))
 
     @property

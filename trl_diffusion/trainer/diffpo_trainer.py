@@ -107,10 +107,10 @@ class DiFFPOTrainer(DiffusionGRPOTrainer):
             separate_learning_rate(optimizer, head_parameters(self.model), self.args.threshold_learning_rate)
         return optimizer
 
-    def decoder(self) -> DiffusionGenerationConfig:
-        config = super().decoder()
+    def decoder(self, mode: str) -> DiffusionGenerationConfig:
+        config = super().decoder(mode)
         if self.args.learns_threshold:
-            config.learned_threshold = "sample" if self.mode == "train" else "greedy"
+            config.learned_threshold = "sample" if mode == "train" else "greedy"
         return config
 
     def threshold_advantages(self, advantages: torch.Tensor) -> torch.Tensor:
