@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler, embedded
 from trl_diffusion.evaluation import likelihood_gap
-from trl_diffusion.evaluation.evaluate import end_tokens, tokenize_prompts
+from trl_diffusion.evaluation.evaluate import tokenize_prompts
 from trl_diffusion.likelihood import MeanField, MergedSteps, RolloutBatch, TwoTimesMeanField
-from trl_diffusion.models import resolve_spec
+from trl_diffusion.models import end_tokens, resolve_spec
 from trl_diffusion.tasks import sudoku
 
 

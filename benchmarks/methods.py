@@ -28,7 +28,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, T
 import trl_diffusion as td
 from trl_diffusion import DiffusionGenerationConfig, embedded
 from trl_diffusion.evaluation import evaluate, frontier_settings
-from trl_diffusion.evaluation.evaluate import end_tokens
+from trl_diffusion.models import end_tokens
 from trl_diffusion.rewards import sudoku_reward, with_speed_bonus
 from trl_diffusion.tasks import sudoku
 
@@ -49,7 +49,6 @@ METHODS = {
     "AGRPO, k = 2": ("AGRPO", {"num_step_draws": 2, "views_per_forward": 2}),
     "AGRPO, k = 8": ("AGRPO", {"num_step_draws": 8, "views_per_forward": 8}),
     "DMPO": ("DMPO", {}),
-    "DMPO, group baseline": ("DMPO", {"weight_baseline": "group"}),
     "DMPO, negative baseline": ("DMPO", {"weight_baseline": "negative"}),
     "DMPO, WDDO": ("DMPO", {"objective": "wddo"}),
     "coupled-GRPO": ("CoupledGRPO", {}),

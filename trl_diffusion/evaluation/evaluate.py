@@ -15,7 +15,7 @@ from trl import is_conversational
 
 from ..generation import DiffusionGenerationConfig, DiffusionSampler
 from ..generation.noise import derive_seed
-from ..models import DiffusionSpec
+from ..models import DiffusionSpec, end_tokens
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
@@ -81,13 +81,6 @@ def tokenize_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Any]) -> 
         texts = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, tokenize=False)
         return tokenizer(texts, add_special_tokens=False, **options)
     return tokenizer(prompts, **options)
-
-
-def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The tokens that end a text, by the model's generation configuration and the tokenizer."""
-    named = getattr(model.generation_config, "eos_token_id", None)
-    ids = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]
-    return tuple(dict.fromkeys(i for i in ids if i is not None))
 
 
 def evaluate(

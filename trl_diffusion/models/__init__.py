@@ -3,6 +3,7 @@ from . import a2d, dream, llada
 from .a2d import convert_causal_lm
 from .bidirectional import BidirectionalMixin, MaskedDiffusionMixin
 from .dream import DreamConfig, DreamModel, DreamTokenizer
+from .end_tokens import end_of_turn_token, end_tokens
 from .llada import LLaDAConfig, LLaDAModel, LLaDAModelLM
 from .spec import DiffusionFamily, DiffusionSpec, get_family, register_family, resolve_spec
 from .threshold import ThresholdHeadConfig, ThresholdHeadMixin, ThresholdPolicy, threshold_policy
@@ -26,6 +27,8 @@ __all__ = [
     "ThresholdHeadMixin",
     "ThresholdPolicy",
     "convert_causal_lm",
+    "end_of_turn_token",
+    "end_tokens",
     "get_family",
     "register_family",
     "resolve_spec",

@@ -16,7 +16,7 @@ from trl.trainer.utils import get_config_model_id, pad
 from ..generation import DiffusionGenerationConfig, DiffusionSampler, Trajectory
 from ..generation.noise import derive_seed
 from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View, score_views
-from ..models import ThresholdPolicy, resolve_spec
+from ..models import ThresholdPolicy, end_tokens, resolve_spec
 from ..objectives import Objective
 from .base_config import DiffusionGRPOConfig
 from .model_card import make_model_card
@@ -92,9 +92,10 @@ class DiffusionGRPOTrainer(GRPOHooks):
         )
         keep_4bit_layers_differentiable(self.model)
         self.spec = resolve_spec(self.accelerator.unwrap_model(self.model), self.processing_class, args.mask_token_id)
+        self.eos_token_ids = list(end_tokens(self.accelerator.unwrap_model(self.model), self.processing_class))
         if self.spec.mask_token_id in self.eos_token_ids:
             raise ValueError(f"`mask_token_id={self.spec.mask_token_id}` is also an end-of-text token.")
-        if not self.eos_token_ids or None in self.eos_token_ids:
+        if not self.eos_token_ids:
             raise ValueError(
                 "`processing_class` has no end-of-text token, so that no completion would end. Set its `eos_token`."
             )
