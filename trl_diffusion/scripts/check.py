@@ -3,10 +3,10 @@
 
     python -m trl_diffusion.scripts.check GSAI-ML/LLaDA-8B-Instruct
     python -m trl_diffusion.scripts.check GSAI-ML/LLaDA-8B-Instruct --lora_r 64 --load_in_4bit --batch_size 4
-    python -m trl_diffusion.scripts.check Dream-org/Dream-v0-Instruct-7B --full --prompt_length 512 --completion_length 512
+    python -m trl_diffusion.scripts.check Dream-org/Dream-v0-Instruct-7B --full --completion_length 512
 
 Nothing is downloaded but these two, and no weights are allocated: what an update keeps for its backward pass is
-counted by sending the real model through a forward pass on the meta device.
+counted by sending the real model through a forward pass on tensors that have a shape and no memory.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import torch
-from accelerate import init_empty_weights
 from peft import LoraConfig, get_peft_model
+from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from ..models import get_family, resolve_spec
+from ..models import end_tokens, get_family, resolve_spec
 
 
 GIB = 2**30
@@ -44,9 +45,12 @@ class Memory:
         optimizer (`float`):
             AdamW's two moments of these, in float32.
         activations (`float`):
-            What the forward pass of one micro-batch keeps for the backward pass, the logits included.
+            What the forward pass of one micro-batch keeps for the backward pass.
         checkpointed (`float`):
             The same with gradient checkpointing: the layers' inputs, and one layer while it is recomputed.
+        logits (`float`):
+            What the backward pass of the scores holds beside: gradients as large as the logits, in float32 twice and
+            once in bfloat16.
     """
 
     weights: float
@@ -54,11 +58,12 @@ class Memory:
     optimizer: float
     activations: float
     checkpointed: float
+    logits: float
 
     @property
     def total(self) -> float:
         """With gradient checkpointing, TRL's default."""
-        return self.weights + self.gradients + self.optimizer + self.checkpointed
+        return self.weights + self.gradients + self.optimizer + self.checkpointed + self.logits
 
 
 @dataclass
@@ -76,51 +81,61 @@ def check(name: str, args: argparse.Namespace) -> Report:
     """Look at a checkpoint."""
     report = Report(name)
     try:
-        config = AutoConfig.from_pretrained(name, revision=args.revision)
+        config = AutoConfig.from_pretrained(name, revision=args.revision, trust_remote_code=False)
         family = get_family(config)
     except (OSError, ValueError) as error:
-        report.problems.append(str(error))
+        report.problems.append(str(error).splitlines()[0])
         return report
-    with init_empty_weights():
+    with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    tokenizer = None
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=args.revision)
-    except (OSError, ValueError) as error:
-        report.problems.append(f"No tokenizer: {error}")
-    try:
-        spec = resolve_spec(model, tokenizer, args.mask_token_id)
-        mask = f"{spec.mask_token_id}"
-        report.facts["logit shift"] = spec.logit_shift
-        if tokenizer is not None:
-            mask += f" {tokenizer.convert_ids_to_tokens(spec.mask_token_id)!r}"
-    except ValueError as error:
-        report.problems.append(str(error))
-        mask = "none"
-    embeddings = cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings
-    report.facts |= {
+    positions = getattr(config, "max_position_embeddings", None)
+    report.facts = {
         "family": family.name,
         "class": type(model).__name__,
         "parameters": sum(p.numel() for p in model.parameters()),
         "attention": "bidirectional",
-        "mask token": mask,
-        "embeddings": embeddings,
-        "positions": getattr(config, "max_position_embeddings", None),
-        "threshold head": bool(getattr(config, "threshold_head", None)),
+        "positions": positions,
+        "threshold head": _yes(getattr(config, "threshold_head", None)),
     }
-    if tokenizer is not None:
-        ends = [] if tokenizer.eos_token_id is None else [f"{tokenizer.eos_token_id} {tokenizer.eos_token!r}"]
-        report.facts |= {"end of text": ", ".join(ends) or "none", "chat template": tokenizer.chat_template is not None}
-        if not ends:
-            report.problems.append("The tokenizer has no end-of-text token. Set its `eos_token`.")
-        if len(tokenizer) > embeddings:
-            report.problems.append(f"The tokenizer has {len(tokenizer)} tokens and the model {embeddings} embeddings.")
     length = args.prompt_length + args.completion_length
-    if length > (report.facts["positions"] or length):
-        report.problems.append(f"{length} tokens are more than the {report.facts['positions']} positions of the model.")
+    if length > (positions or length):
+        report.problems.append(f"{length} tokens are more than the {positions} positions of the model.")
+    _check_tokens(report, model, name, args)
     report.lora = _lora(model, family.lora_targets, args.lora_r)
     report.memory = _memory(model, list(family.lora_targets), args)
     return report
+
+
+def _yes(value: Any) -> str:
+    return "yes" if value else "no"
+
+
+def _check_tokens(report: Report, model: PreTrainedModel, name: str, args: argparse.Namespace) -> None:
+    tokenizer = None
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=args.revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        report.problems.append(f"No tokenizer: {str(error).splitlines()[0]}")
+    try:
+        spec = resolve_spec(model, tokenizer, args.mask_token_id)
+        report.facts["logit shift"] = spec.logit_shift
+        report.facts["mask token"] = _token(spec.mask_token_id, tokenizer)
+    except ValueError as error:
+        report.problems.append(str(error))
+    if tokenizer is None:
+        return
+    ends = end_tokens(model, tokenizer)
+    report.facts["ends of text"] = [_token(token, tokenizer) for token in ends]
+    report.facts["chat template"] = _yes(tokenizer.chat_template)
+    embeddings = cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings
+    if not ends:
+        report.problems.append("The tokenizer has no end-of-text token. Set its `eos_token`.")
+    if len(tokenizer) > embeddings:
+        report.problems.append(f"The tokenizer has {len(tokenizer)} tokens and the model {embeddings} embeddings.")
+
+
+def _token(token: int, tokenizer: Any) -> str:
+    return f"{token}" if tokenizer is None else f"{token} {tokenizer.convert_ids_to_tokens(token)!r}"
 
 
 def _lora(model: PreTrainedModel, targets: tuple[str, ...], rank: int) -> dict[str, Any]:
@@ -157,6 +172,7 @@ def _memory(model: PreTrainedModel, targets: list[str], args: argparse.Namespace
         optimizer=8 * trained,
         activations=activations,
         checkpointed=inputs + max(0.0, activations - inputs) / layers,
+        logits=10 * args.batch_size * args.completion_length * cast(Any, model.get_output_embeddings()).out_features,
     )
 
 
@@ -166,7 +182,7 @@ def kept_for_backward(model: torch.nn.Module, rows: int, prompt_length: int, com
 
     Args:
         model (`torch.nn.Module`):
-            A model on the meta device.
+            A model, which may be on the meta device.
         rows (`int`):
             Canvases.
         prompt_length (`int`):
@@ -174,21 +190,31 @@ def kept_for_backward(model: torch.nn.Module, rows: int, prompt_length: int, com
         completion_length (`int`):
             Tokens of the completion, all of them scored.
     """
-    own = {p.data_ptr() if p.device.type != "meta" else id(p) for p in model.parameters()}
-    kept: dict[int, torch.Tensor] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        base = tensor if tensor._base is None else tensor._base  # views share their memory
-        if id(base) not in own and not isinstance(base, torch.nn.Parameter):
-            kept[id(base)] = base  # holding it keeps its id from being given away
-        return tensor
-
     model.train()
-    ids = torch.zeros(rows, prompt_length + completion_length, dtype=torch.long, device="meta")
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        logits = model(input_ids=ids, logits_to_keep=completion_length, use_cache=False).logits
-        logits.float().log_softmax(-1)
-    return sum(tensor.numel() * tensor.element_size() for tensor in kept.values())
+    kept: dict[int, torch.UntypedStorage] = {}
+    # Not on the meta device itself, where attention would take another path than on a real one.
+    with FakeTensorMode():
+        own = {
+            name: torch.empty(tensor.shape, dtype=tensor.dtype, requires_grad=tensor.requires_grad)
+            for name, tensor in (*model.named_parameters(), *model.named_buffers())
+        }
+        given = {tensor.untyped_storage()._cdata for tensor in own.values()}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()  # views share it
+            if storage._cdata not in given:
+                kept[storage._cdata] = storage  # holding it keeps its address from being given away
+            return tensor
+
+        inputs = {
+            "input_ids": torch.zeros(rows, prompt_length + completion_length, dtype=torch.long),
+            "logits_to_keep": completion_length,
+            "use_cache": False,
+        }
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            logits = torch.func.functional_call(model, own, kwargs=inputs).logits
+            logits.float().log_softmax(-1)
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 def lines(report: Report, args: argparse.Namespace) -> list[str]:
@@ -198,13 +224,13 @@ def lines(report: Report, args: argparse.Namespace) -> list[str]:
         text = ", ".join(value) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else str(value)
         result.append(f"  {name:16} {text}")
     if report.memory is not None:
-        how = "all parameters" if args.full else f"LoRA of rank {args.lora_r}" + " on 4-bit weights" * args.load_in_4bit
+        how = "all parameters" if args.full else f"LoRA of rank {args.lora_r}"
         result += [
             "",
-            f"  Memory of an update of {how}, bfloat16, {args.batch_size} completions of {args.completion_length} tokens",
-            f"  after prompts of {args.prompt_length}, on one device without sharding:",
+            f"  An update of {how}{' on 4-bit weights' * args.load_in_4bit}, {args.batch_size} completions of",
+            f"  {args.completion_length} tokens after prompts of {args.prompt_length}, in bfloat16, on one device:",
             *(f"  {name:16} {value / GIB:8.2f} GiB" for name, value in asdict(report.memory).items()),
-            f"  {'total':16} {report.memory.total / GIB:8.2f} GiB, with gradient checkpointing",
+            f"  {'total':16} {report.memory.total / GIB:8.2f} GiB with gradient checkpointing; computed, not measured",
         ]
     result.append("")
     result += [f"PROBLEM: {problem}" for problem in report.problems] or ["Ready to train."]
@@ -225,6 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--full", action="store_true", help="Train all parameters instead of LoRA.")
     parser.add_argument("--json", action="store_true", help="For programs.")
     args = parser.parse_args(arguments)
+    warnings.simplefilter("ignore", FutureWarning)  # transformers' names for gradient checkpointing are changing
     report = check(args.model, args)
     print(json.dumps(asdict(report)) if args.json else "\n".join(lines(report, args)))
     return 1 if report.problems else 0
