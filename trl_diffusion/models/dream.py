@@ -15,6 +15,7 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedConfig,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen2Tokenizer,
@@ -78,6 +79,14 @@ class DreamTokenizer(Qwen2Tokenizer):
     """Qwen2's tokenizer, under the class name that the Hub's checkpoints carry in `tokenizer_class`."""
 
 
+class _TokenizerConfig(PreTrainedConfig):
+    """
+    A key to register the tokenizer under, which is then found by its name.
+
+    Under Dream's own configuration, `trust_remote_code=True` would take the Hub's remote code instead.
+    """
+
+
 def register() -> None:
     """
     Register Dream with the auto classes, so that hub ids and local folders load without remote code.
@@ -88,4 +97,4 @@ def register() -> None:
     # As on the Hub, where `AutoModel` is the way to load it: the model with its LM head.
     AutoModel.register(DreamConfig, DreamModel, exist_ok=True)
     AutoModelForCausalLM.register(DreamConfig, DreamModel, exist_ok=True)
-    AutoTokenizer.register(DreamConfig, fast_tokenizer_class=DreamTokenizer, exist_ok=True)
+    AutoTokenizer.register(_TokenizerConfig, tokenizer_class=DreamTokenizer, exist_ok=True)

@@ -50,4 +50,4 @@ def end_of_turn_token(tokenizer: PreTrainedTokenizerBase) -> int | None:
     _, answer, rest = text.rpartition(_ANSWER)
     ids = tokenizer(rest.lstrip(), add_special_tokens=False).input_ids if answer else []
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return ids[0] if ids and ids[0] in special else None
+    return ids[0] if ids and ids[0] in special - {tokenizer.unk_token_id} else None
