@@ -58,7 +58,17 @@ CONFIGS = {
         "tie_word_embeddings": True,
     },
 }
-FAMILIES = ["llada", "dream", "a2d-llama", "a2d-qwen2", "a2d-qwen3"]
+CONFIGS["sdar"] = CONFIGS["a2d-qwen3"] | {
+    "model_type": "sdar",
+    "architectures": ["SDARForCausalLM"],
+    "block_size": 4,
+    "tie_word_embeddings": False,
+    "auto_map": {
+        "AutoConfig": "configuration_sdar.SDARConfig",
+        "AutoModelForCausalLM": "modeling_sdar.SDARForCausalLM",
+    },
+}
+FAMILIES = ["llada", "dream", "a2d-llama", "a2d-qwen2", "a2d-qwen3", "sdar"]
 
 # Llama's names on the left, LLaDA's on the right.
 _LLADA_NAMES = {
@@ -93,6 +103,12 @@ def architecture(config: dict) -> Architecture:
     return Architecture(heads, kv_heads, head_dim, config["rms_norm_eps"], config["rope_theta"])
 
 
+def attends(config: dict):
+    """Whether a query position sees a key position."""
+    block = config.get("block_size")
+    return lambda query, key: block is None or query // block >= key // block
+
+
 def shapes(config: dict) -> dict[str, tuple[int, ...]]:
     """Every tensor of the checkpoint, by Llama's names."""
     arch, kind = architecture(config), config["model_type"]
@@ -108,7 +124,7 @@ def shapes(config: dict) -> dict[str, tuple[int, ...]]:
             result[f"{prefix}self_attn.{name}_proj.weight"] = (size, WIDTH)
             if kind in ("Dream", "a2d-qwen2") or config.get("include_qkv_bias"):
                 result[f"{prefix}self_attn.{name}_proj.bias"] = (size,)
-        if kind == "a2d-qwen3":
+        if kind in ("a2d-qwen3", "sdar"):
             result |= {f"{prefix}self_attn.{name}_norm.weight": (arch.head_dim,) for name in "qk"}
         result[f"{prefix}self_attn.o_proj.weight"] = (WIDTH, wide)
         result |= {f"{prefix}mlp.{name}_proj.weight": (MLP, WIDTH) for name in ("gate", "up")}

@@ -35,6 +35,7 @@ def train(build, method, path, **options):
         "learning_rate": 1e-3,  # so that the second update is not clipped
         "max_completion_length": 4,
         "block_length": 4,
+        "temperature": 3.0,  # so that completions differ
     } | options
     if method == "agrpo":
         options["num_step_draws"] = 2

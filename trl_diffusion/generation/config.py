@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # The field of transformers' generation configuration that holds the settings.
 _CARRIED_AS = "diffusion"
 
+# What does not matter for what is written.
+_COMPUTATION = ("max_batch_size", "use_cache")
+
 
 @dataclass
 class DiffusionGenerationConfig:
@@ -69,6 +72,8 @@ class DiffusionGenerationConfig:
 
         max_batch_size (`int`, *optional*):
             Rows in one forward pass. As rows finish, waiting ones take their place. Defaults to all rows at once.
+        use_cache (`bool`, *optional*, defaults to `True`):
+            Whether to cache keys and values where that changes nothing: in models with block-causal attention.
     """
 
     max_new_tokens: int = field(default=256, metadata={"help": "Length of the completion canvas, in tokens."})
@@ -86,6 +91,7 @@ class DiffusionGenerationConfig:
     top_k: int | None = field(default=None, metadata={"help": "Draw from this many most likely tokens."})
     top_p: float = field(default=1.0, metadata={"help": "Draw from the most likely tokens up to this probability."})
     max_batch_size: int | None = field(default=None, metadata={"help": "Rows in one forward pass."})
+    use_cache: bool = field(default=True, metadata={"help": "Whether to cache keys and values where it is exact."})
 
     def __post_init__(self) -> None:
         self.eos_token_ids = tuple(self.eos_token_ids)
@@ -202,7 +208,7 @@ class DiffusionGenerationConfig:
         Have a model carry these settings in its `generation_config`, wherever it is saved or pushed. How to compute is
         not among them; the description of the threshold head is, for adapters whose base model has none.
         """
-        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "max_batch_size"}
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _COMPUTATION}
         settings["eos_token_ids"] = list(self.eos_token_ids)
         carrier = cast(Any, model.generation_config)
         setattr(carrier, _CARRIED_AS, settings)

@@ -16,7 +16,8 @@ import torch
 from transformers import PreTrainedModel
 
 from ..models import DiffusionSpec, ThresholdPolicy, resolve_spec, threshold_policy
-from ..models.spec import entropy_of, predict
+from ..models.spec import Prediction, entropy_of, predict
+from .block_cache import BlockCache
 from .config import DiffusionGenerationConfig
 from .noise import uniform
 from .trajectory import Trajectory
@@ -56,6 +57,12 @@ class DiffusionSampler:
         self.spec = resolve_spec(cast(PreTrainedModel, model)) if spec is None else spec
         if self.spec.mask_token_id in self.config.eos_token_ids:
             raise ValueError(f"`eos_token_ids` contains the mask token ({self.spec.mask_token_id}).")
+        block = self.spec.attention_block
+        if block is not None and self.config.block_length != block:
+            raise ValueError(
+                f"`block_length={self.config.block_length}`: the model's attention has blocks of {block} tokens, "
+                f"which are decoded one after the other. Set `block_length={block}`."
+            )
         self.threshold_policy = self._find_threshold_policy()
 
     def _find_threshold_policy(self) -> ThresholdPolicy | None:
@@ -72,6 +79,8 @@ class DiffusionSampler:
                 f"The model's threshold head was made for `unmasking={policy.config.rule!r}`, got "
                 f"{self.config.unmasking!r}."
             )
+        if policy.config.per_block and self.spec.attention_block is not None:
+            raise ValueError("A threshold per block is not supported for models with block-causal attention.")
         return policy
 
     @torch.no_grad()
@@ -153,8 +162,12 @@ class _Rollout:
         self.model, self.config, self.spec = sampler.model, sampler.config, sampler.spec
         self.threshold_policy = sampler.threshold_policy
         (rows, self.prompt_length), length = input_ids.shape, self.config.max_new_tokens
-        blocks = self.config.num_blocks
         device = input_ids.device
+        # Block-causal models count their blocks from the first token: the first block of the completion then begins
+        # in the prompt, and there is one more of them.
+        aligned = self.spec.attention_block is not None
+        blocks = self.config.num_blocks + aligned
+        self.offset = attention_mask.sum(-1) % self.config.block_length * aligned
         canvas = torch.full((rows, length), self.spec.mask_token_id, dtype=torch.long, device=device)
         self.canvas = torch.cat([input_ids, canvas], dim=1)
         self.attention_mask = torch.cat([attention_mask, attention_mask.new_ones(rows, length)], dim=1)
@@ -178,6 +191,9 @@ class _Rollout:
             threshold_log_probs=torch.zeros(rows, blocks, device=device) if learned else None,
         )
         self._pending = torch.arange(rows, device=device)
+        self.cache = None
+        if aligned and self.config.use_cache:
+            self.cache = BlockCache(self.model, self.spec, self.canvas, self.attention_mask, self.prompt_length)
 
     @property
     def busy(self) -> bool:
@@ -188,20 +204,13 @@ class _Rollout:
         """One forward pass over the first unfinished rows, and what it writes."""
         record = self.trajectory
         rows = self._pending[: self.config.max_batch_size]
-        window = self._active_block(rows)  # (r, block) positions within the completion
-        masked = record.unmask_step[rows[:, None], window] < 0
-        positions = torch.zeros_like(self.attention_mask[rows], dtype=torch.bool)
-        positions.scatter_(1, self.prompt_length + window, masked)
-        logits, outputs = predict(
-            self.model,
-            self.spec,
-            self.canvas[rows],
-            self.attention_mask[rows],
-            positions,
-            self._head_positions(window),
-        )
+        if self.cache is not None and self.cache.fill(rows):  # a pass of its own, which writes nothing
+            return
+        block, window, exists = self._active_block(rows)
+        masked = exists & (record.unmask_step[rows[:, None], window] < 0)
+        logits, outputs = self._predict(rows, block, window, masked)
         if self.threshold_policy is not None and outputs is not None:
-            self._choose_threshold(self.threshold_policy, rows, window[:, 0] // self.config.block_length, outputs)
+            self._choose_threshold(self.threshold_policy, rows, block, outputs)
 
         statistics = self._statistics(logits.log_softmax(-1), masked, self.order_noise[rows[:, None], window])
         if not bool(statistics.p_max.isfinite().all()):
@@ -209,7 +218,7 @@ class _Rollout:
                 "The model's logits are NaN or infinite: it has diverged. Lower the learning rate, or go back to an "
                 "earlier checkpoint."
             )
-        selected = self._select(statistics, rows, window)
+        selected = self._select(statistics, rows, block, window, exists)
 
         chosen = selected[masked]  # among the predicted positions, those that are written
         r, c = rows[:, None].expand_as(window)[selected], window[selected]
@@ -225,11 +234,29 @@ class _Rollout:
         record.nfe[rows] += 1
         self._pending = torch.cat([rows[~self._finished(rows)], self._pending[rows.numel() :]])
 
-    def _active_block(self, rows: torch.Tensor) -> torch.Tensor:
-        """Positions of each row's first block with a masked position, `(rows, block_length)`."""
-        block = self.config.block_length
+    def _active_block(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """
+        Each row's first block with a masked position, `(rows,)`; its positions within the completion,
+        `(rows, block_length)`; and which of them exist.
+        """
+        size, offset = self.config.block_length, self.offset[rows]
         first_masked = (self.trajectory.unmask_step[rows] < 0).int().argmax(-1)
-        return (first_masked // block * block)[:, None] + torch.arange(block, device=rows.device)
+        block = (first_masked + offset) // size
+        window = (block * size - offset)[:, None] + torch.arange(size, device=rows.device)
+        exists = (window >= 0) & (window < self.config.max_new_tokens)
+        return block, window.clamp(0, self.config.max_new_tokens - 1), exists
+
+    def _predict(
+        self, rows: torch.Tensor, block: torch.Tensor, window: torch.Tensor, masked: torch.Tensor
+    ) -> Prediction:
+        """The model's logits at the masked positions of the active blocks, and its threshold head's output."""
+        positions = torch.zeros_like(self.attention_mask[rows])
+        positions = positions.scatter_add_(1, self.prompt_length + window, masked.to(positions.dtype)) > 0
+        head = self._head_positions(window)
+        if self.cache is not None:
+            start = self.prompt_length + block * self.config.block_length - self.offset[rows]
+            return self.cache.predict(rows, start, positions, head)
+        return predict(self.model, self.spec, self.canvas[rows], self.attention_mask[rows], positions, head)
 
     def _head_positions(self, window: torch.Tensor) -> torch.Tensor | None:
         """Where the threshold head reads: the last position before the active block, or of the prompt."""
@@ -273,14 +300,21 @@ class _Rollout:
             order_noise=order_noise,
         )
 
-    def _select(self, statistics: BlockStatistics, rows: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
+    def _select(
+        self,
+        statistics: BlockStatistics,
+        rows: torch.Tensor,
+        block: torch.Tensor,
+        window: torch.Tensor,
+        exists: torch.Tensor,
+    ) -> torch.Tensor:
         rule = RULES[self.config.unmasking]
         if self.config.unmasking not in SCHEDULED_RULES:
-            return rule(statistics, self.trajectory.threshold[rows, window[:, 0] // self.config.block_length])
+            return rule(statistics, self.trajectory.threshold[rows, block])
         # Spread the block's tokens evenly over its steps, the remainder over the first ones.
         nfe = self.trajectory.nfe[rows]
         written_at = self.trajectory.unmask_step[rows[:, None], window]
-        began = torch.where(statistics.masked, nfe[:, None], written_at).amin(-1)
+        began = torch.where(exists & ~statistics.masked, written_at, nfe[:, None]).amin(-1)
         steps_left = (self.config.steps_per_block - (nfe - began)).clamp(min=1)
         remaining = statistics.masked.sum(-1)
         return rule(statistics, (remaining + steps_left - 1) // steps_left)

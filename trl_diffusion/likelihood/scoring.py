@@ -97,7 +97,7 @@ def score_views(
     canvases = [(view.prompt_ids, view.completion_ids) for view in views]
     starts = torch.empty(0, dtype=torch.long)
     if threshold_policy is not None:
-        starts = _block_starts(batch.trajectory)  # (blocks, rows)
+        starts = _block_starts(batch.trajectory, threshold_policy.config.per_block)  # (blocks, rows)
         canvases += [(batch.prompt_ids, batch.trajectory.state_before(step, spec.mask_token_id)) for step in starts]
         used = torch.cat([used, _drawn(batch.trajectory)])
     distinct, canvas_of = _distinct_canvases(canvases, used, batch.prompt_mask)
@@ -176,8 +176,10 @@ def _score_tokens(
     return token_log_probs, values[logits_row] if trajectory.support is None else values
 
 
-def _block_starts(trajectory: Trajectory) -> torch.Tensor:
+def _block_starts(trajectory: Trajectory, per_block: bool) -> torch.Tensor:
     """The step in which each block was begun, `(blocks, rows)`; beyond the last where it never was."""
+    if not per_block:  # the threshold of all blocks was drawn before the first step
+        return torch.zeros_like(trajectory.threshold.T, dtype=torch.long)
     steps = trajectory.unmask_step.unflatten(1, (trajectory.threshold.shape[1], -1))
     return torch.where(steps >= 0, steps, trajectory.nfe[:, None, None]).amin(-1).T
 

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-from . import a2d, dream, llada
+from . import a2d, dream, llada, sdar
 from .a2d import convert_causal_lm
 from .bidirectional import BidirectionalMixin, MaskedDiffusionMixin
 from .dream import DreamConfig, DreamModel, DreamTokenizer
 from .end_tokens import end_of_turn_token, end_tokens
 from .llada import LLaDAConfig, LLaDAModel, LLaDAModelLM
+from .sdar import SDARConfig, SDARForCausalLM
 from .spec import DiffusionFamily, DiffusionSpec, get_family, register_family, resolve_spec
 from .threshold import ThresholdHeadConfig, ThresholdHeadMixin, ThresholdPolicy, threshold_policy
 
 
-for family in (llada, dream, a2d):
+for family in (llada, dream, a2d, sdar):
     family.register()
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "LLaDAModel",
     "LLaDAModelLM",
     "MaskedDiffusionMixin",
+    "SDARConfig",
+    "SDARForCausalLM",
     "ThresholdHeadConfig",
     "ThresholdHeadMixin",
     "ThresholdPolicy",

@@ -10,7 +10,7 @@ from left to right. A family is then a few classes of two lines, see `a2d.py`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -37,11 +37,29 @@ def _generation_config(adapter: str, options: dict[str, Any]) -> GenerationConfi
         return None
 
 
+def block_causal_mask(attention_mask: torch.Tensor, block: int) -> torch.Tensor:
+    """
+    Who sees whom, if a position sees its own block and those before it.
+
+    Args:
+        attention_mask (`torch.Tensor` of shape `(rows, length)`):
+            `0` on padding.
+        block (`int`):
+            Length of the blocks, which begin at the first token that is no padding.
+
+    Returns:
+        `torch.Tensor` of shape `(rows, length, length)`, bool: queries by keys. Padding is not seen.
+    """
+    real = attention_mask != 0
+    block_of = (real.cumsum(-1) - 1).clamp(min=0) // block
+    return (block_of[:, :, None] >= block_of[:, None]) & real[:, None]
+
+
 class BidirectionalMixin(_Model):
     """For backbones, the models without an LM head. Mixed in before transformers' class."""
 
     def post_init(self) -> None:
-        if getattr(self.config, "is_causal", True):
+        if getattr(self.config, "is_causal", True) and not getattr(self.config, "block_size", None):
             raise ValueError(
                 f"{type(self.config).__name__} has no `is_causal = False`: transformers would build a causal mask."
             )
@@ -52,7 +70,11 @@ class BidirectionalMixin(_Model):
 
 
 class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
-    """For models with their LM head, whose backbone is `self.model`. Mixed in before transformers' class."""
+    """
+    For models with their LM head, whose backbone is `self.model`. Mixed in before transformers' class.
+
+    If the configuration has a `block_size`, attention is block-causal.
+    """
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, config=None, adapter_kwargs=None, **kwargs):
@@ -105,6 +127,15 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
                 Position whose hidden state the threshold head reads in each row. The output then has
                 `threshold_outputs`.
         """
+        block = getattr(self.config, "block_size", None)
+        if block and (attention_mask is None or attention_mask.dim() == 2):
+            inputs = cast(torch.Tensor, kwargs.get("inputs_embeds") if input_ids is None else input_ids)
+            real = torch.ones(inputs.shape[:2], device=inputs.device) if attention_mask is None else attention_mask
+            # Padding sees itself, lest its softmax be over nothing.
+            diagonal = torch.eye(real.shape[1], dtype=torch.bool, device=real.device)
+            attention_mask = (block_causal_mask(real, block) | diagonal)[:, None]
+        if attention_mask is not None and attention_mask.dim() == 4:
+            attention_mask = self._pattern(attention_mask)
         if threshold_positions is None:
             return super().forward(
                 input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=logits_to_keep, **kwargs
@@ -117,6 +148,18 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
             logits=self.lm_head(slice_logits_to_keep(hidden_states, logits_to_keep)),
             threshold_outputs=self.threshold_head(hidden_states[rows, threshold_positions]),
         )
+
+    def _pattern(self, mask: torch.Tensor) -> torch.Tensor:
+        """A mask of who sees whom, as the attention implementation takes it."""
+        implementation = self.config._attn_implementation
+        if implementation == "eager" and mask.dtype == torch.bool:
+            return torch.zeros_like(mask, dtype=self.dtype).masked_fill(~mask, torch.finfo(self.dtype).min)
+        if implementation not in ("eager", "sdpa"):
+            raise ValueError(
+                f"`attn_implementation={implementation!r}` takes no mask of who sees whom, which block-causal "
+                "attention needs. Load the model with 'sdpa' or 'eager'."
+            )
+        return mask
 
     def generate(self, *args, **kwargs):
         """Refuses: left-to-right generation of a bidirectional model returns fluent-looking noise."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 
@@ -26,11 +26,15 @@ class DiffusionFamily:
         logit_shift (`int`, *optional*, defaults to `0`):
             `0` if the logits at position `i` predict the token at `i`, `1` if they predict the token at `i + 1`. A
             checkpoint's configuration may say otherwise, in a field of this name.
+        block_causal (`bool`, *optional*, defaults to `False`):
+            Whether a position sees its own block and those before it, instead of everything. The configuration then
+            has the length of a block, in a field `block_size`.
     """
 
     name: str
     lora_targets: tuple[str, ...]
     logit_shift: int = 0
+    block_causal: bool = False
 
 
 _LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -42,6 +46,7 @@ _FAMILIES: dict[str, DiffusionFamily] = {
     "a2d-llama": DiffusionFamily("A2D Llama", lora_targets=_LLAMA_LINEARS),
     "a2d-qwen2": DiffusionFamily("A2D Qwen2", lora_targets=_LLAMA_LINEARS),
     "a2d-qwen3": DiffusionFamily("A2D Qwen3", lora_targets=_LLAMA_LINEARS),
+    "sdar": DiffusionFamily("SDAR", lora_targets=_LLAMA_LINEARS, block_causal=True),
 }
 
 
@@ -77,10 +82,13 @@ class DiffusionSpec:
             Id that stands for "nothing written here yet". It is never sampled and never scored.
         logit_shift (`int`, *optional*, defaults to `0`):
             See [`DiffusionFamily`].
+        attention_block (`int`, *optional*):
+            Length of the blocks of a block-causal model, counted from the first token of the prompt.
     """
 
     mask_token_id: int
     logit_shift: int = 0
+    attention_block: int | None = None
 
 
 def resolve_spec(
@@ -118,7 +126,8 @@ def resolve_spec(
     if not 0 <= mask_token_id < rows:
         raise ValueError(f"`mask_token_id={mask_token_id}` is outside the model's {rows} embeddings.")
     logit_shift = getattr(model.config, "logit_shift", family.logit_shift)
-    return DiffusionSpec(mask_token_id=mask_token_id, logit_shift=logit_shift)
+    attention_block = cast("int", model.config.block_size) if family.block_causal else None
+    return DiffusionSpec(mask_token_id, logit_shift, attention_block)
 
 
 class Prediction(NamedTuple):
@@ -143,6 +152,7 @@ def predict(
     attention_mask: torch.Tensor,
     positions: torch.Tensor,
     threshold_positions: torch.Tensor | None = None,
+    **options: Any,
 ) -> Prediction:
     """
     Predict the tokens at chosen positions, and compute logits at no others.
@@ -155,18 +165,22 @@ def predict(
         input_ids (`torch.Tensor` of shape `(rows, length)`):
             Canvases.
         attention_mask (`torch.Tensor` of shape `(rows, length)`):
-            `0` hides a position (padding) from the others.
+            `0` hides a position (padding) from the others. Or, of shape `(rows, 1, length, keys)` and bool, who sees
+            whom.
         positions (`torch.Tensor` of shape `(rows, length)`, bool):
             Positions to predict.
         threshold_positions (`torch.Tensor` of shape `(rows,)`, *optional*):
             Where the threshold head reads.
+        options:
+            For the model's `forward`.
 
     Returns:
         [`Prediction`]: logits in the order of `positions.nonzero()`.
     """
     if spec.logit_shift:
         positions = positions.roll(-spec.logit_shift, dims=1)
-    options = {} if threshold_positions is None else {"threshold_positions": threshold_positions}
+    if threshold_positions is not None:
+        options["threshold_positions"] = threshold_positions
     output = model(
         input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=positions, use_cache=False, **options
     )

@@ -93,7 +93,7 @@ def check(name: str, args: argparse.Namespace) -> Report:
         "family": family.name,
         "class": type(model).__name__,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "attention": "bidirectional",
+        "attention": f"blocks of {config.block_size}, causal" if family.block_causal else "bidirectional",
         "positions": positions,
         "threshold head": _yes(getattr(config, "threshold_head", None)),
     }

@@ -99,6 +99,11 @@ class DiffusionGRPOTrainer(GRPOHooks):
             raise ValueError(
                 "`processing_class` has no end-of-text token, so that no completion would end. Set its `eos_token`."
             )
+        if self.spec.attention_block not in (None, args.block_length):
+            raise ValueError(
+                f"`block_length={args.block_length}`: the model's attention has blocks of {self.spec.attention_block} "
+                f"tokens. Set `block_length={self.spec.attention_block}`."
+            )
         for dataset, name in ((self.train_dataset, "train_dataset"), (self.eval_dataset, "eval_dataset")):
             self._check_dataset_lengths(dataset, name)
         embeddings = self.accelerator.unwrap_model(self.model).get_input_embeddings().num_embeddings

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SDAR as a native transformers model: Qwen3 with a block-causal attention mask.
+
+SDAR is autoregressive over blocks and a masked diffusion LM inside them: a
+position sees its own block and all before it. Logits at position `i` predict the token at position `i`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
+
+from .bidirectional import MaskedDiffusionMixin
+
+
+@strict
+class SDARConfig(Qwen3Config):
+    r"""
+    Configuration of a [`SDARForCausalLM`]: [`~transformers.Qwen3Config`], and what makes it a diffusion model.
+
+    Args:
+        block_size (`int`, *optional*, defaults to `4`):
+            Length of the attention's blocks, counted from the first token.
+        mask_token_id (`int`, *optional*):
+            Id of the mask token.
+        threshold_head (`dict`, *optional*):
+            Fields of the [`~trl_diffusion.models.ThresholdHeadConfig`] of the model's threshold head, if it has one.
+    """
+
+    model_type = "sdar"
+    auto_map: ClassVar[dict[str, str]] = {}
+
+    block_size: int = 4
+    mask_token_id: int | None = None
+    threshold_head: dict | None = None
+
+    def validate_architecture(self):
+        """Part of `@strict`-powered validation."""
+        if self.block_size < 1:
+            raise ValueError(f"`block_size` must be at least 1, got {self.block_size}.")
+
+
+class SDARForCausalLM(MaskedDiffusionMixin, Qwen3ForCausalLM):
+    """SDAR with its LM head."""
+
+    config_class = SDARConfig
+
+
+def register() -> None:
+    """Register SDAR with the auto classes. Calling it twice is safe."""
+    AutoConfig.register(SDARConfig.model_type, SDARConfig, exist_ok=True)
+    AutoModelForCausalLM.register(SDARConfig, SDARForCausalLM, exist_ok=True)
