@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trl_diffusion import DiffuGRPOConfig, DiffuGRPOTrainer
+from trl_diffusion import DiffuGRPOConfig, DiffuGRPOTrainer, DiffusionGenerationConfig
 from trl_diffusion.generation import DiffusionSampler
 
 from . import trainers
+from .families import write_checkpoint
 
 
 def make_trainer(model_path, output_dir, cls=DiffuGRPOTrainer):
@@ -119,6 +120,24 @@ def processes_make_equally_many_passes(model_path, output_dir):
     nfe = trainer._metrics["eval"]["sampler/nfe_max"][-1]
     everyone = trainer.accelerator.gather(torch.tensor([len(passes)])).tolist()
     assert everyone == [nfe, nfe] and nfe > 2, (everyone, nfe)
+
+
+def cached_rollouts_stay_in_step(model_path, output_dir):
+    """A block-causal model fills its cache in a pass of its own; here one process has no prompts to fill in."""
+    folder = Path(output_dir) / f"sdar-{os.environ['RANK']}"
+    write_checkpoint("sdar", folder)
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    trainer = make_trainer(model_path, output_dir)
+    rank = trainer.accelerator.process_index
+    decoder = DiffusionGenerationConfig(max_new_tokens=8, block_length=4, entropy_bound=[0.0, 1e9][rank])
+    passes = []
+    model.register_forward_hook(lambda *_: passes.append(1))
+    ids = torch.tensor([[5, 6, 7, 8, 9], [4, 5, 6, 7, 8]])[: 2 - 2 * rank]
+    trajectory = DiffusionSampler(model, decoder).sample(
+        ids, seeds=torch.arange(len(ids)), anyone_busy=trainer._anyone_busy
+    )
+    everyone = trainer.accelerator.gather(torch.tensor([len(passes)])).tolist()
+    assert everyone[0] == everyone[1] == 9 and (rank == 1 or trajectory.nfe.tolist() == [8, 8]), everyone
 
 
 def rollouts_do_not_wait_without_need(model_path, output_dir):

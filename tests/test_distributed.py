@@ -34,6 +34,7 @@ def run(check, output_dir, model_path, processes):
         "metrics_span_the_processes",
         "processes_make_equally_many_passes",
         "rollouts_do_not_wait_without_need",
+        "cached_rollouts_stay_in_step",
     ],
 )
 def test_two_processes(check, tmp_path, model_path):
