@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from . import a2d, dream, llada, sdar
 from .a2d import convert_causal_lm
-from .bidirectional import BidirectionalMixin, MaskedDiffusionMixin
+from .bidirectional import BidirectionalMixin, MaskedDiffusionConfigMixin, MaskedDiffusionMixin
 from .dream import DreamConfig, DreamModel, DreamTokenizer
 from .end_tokens import end_of_turn_token, end_tokens
 from .llada import LLaDAConfig, LLaDAModel, LLaDAModelLM
@@ -23,6 +23,7 @@ __all__ = [
     "LLaDAConfig",
     "LLaDAModel",
     "LLaDAModelLM",
+    "MaskedDiffusionConfigMixin",
     "MaskedDiffusionMixin",
     "SDARConfig",
     "SDARForCausalLM",

@@ -2,14 +2,14 @@
 """
 Autoregressive models turned into masked diffusion LMs ("A2D"): Llama, Qwen2 and Qwen3 with a bidirectional mask.
 
-Nothing but the attention mask differs from the causal models, so each is three empty classes. The `model_type`s are
-those that converted checkpoints on the Hub carry (`a2d-qwen3`, …). [`convert_causal_lm`] makes such a checkpoint out
-of a causal one, to be trained as a diffusion model.
+Nothing but the attention mask differs from the causal models, so each is three classes without a method. Their
+`model_type`s are those that converted checkpoints on the Hub carry (`a2d-qwen3`, …). [`convert_causal_lm`] makes such
+a checkpoint out of a causal one, to be trained as a diffusion model.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from huggingface_hub.dataclasses import strict
 from transformers import (
@@ -29,46 +29,28 @@ from transformers import (
     Qwen3Model,
 )
 
-from .bidirectional import BidirectionalMixin, MaskedDiffusionMixin
+from .bidirectional import BidirectionalMixin, MaskedDiffusionConfigMixin, MaskedDiffusionMixin
 
 
 @strict
-class A2DLlamaConfig(LlamaConfig):
+class A2DLlamaConfig(MaskedDiffusionConfigMixin, LlamaConfig):
     """[`~transformers.LlamaConfig`] of a bidirectional Llama."""
 
     model_type = "a2d-llama"
-    auto_map: ClassVar[dict[str, str]] = {}
-
-    mask_token_id: int | None = None
-    logit_shift: int = 0
-    threshold_head: dict | None = None
-    is_causal: bool = False
 
 
 @strict
-class A2DQwen2Config(Qwen2Config):
+class A2DQwen2Config(MaskedDiffusionConfigMixin, Qwen2Config):
     """[`~transformers.Qwen2Config`] of a bidirectional Qwen2."""
 
     model_type = "a2d-qwen2"
-    auto_map: ClassVar[dict[str, str]] = {}
-
-    mask_token_id: int | None = None
-    logit_shift: int = 0
-    threshold_head: dict | None = None
-    is_causal: bool = False
 
 
 @strict
-class A2DQwen3Config(Qwen3Config):
+class A2DQwen3Config(MaskedDiffusionConfigMixin, Qwen3Config):
     """[`~transformers.Qwen3Config`] of a bidirectional Qwen3."""
 
     model_type = "a2d-qwen3"
-    auto_map: ClassVar[dict[str, str]] = {}
-
-    mask_token_id: int | None = None
-    logit_shift: int = 0
-    threshold_head: dict | None = None
-    is_causal: bool = False
 
 
 class A2DLlamaModel(BidirectionalMixin, LlamaModel):
@@ -158,7 +140,7 @@ def convert_causal_lm(
     >>> tokenizer.save_pretrained("qwen3-diffusion")
     ```
     """
-    causal_types = {config.__base__.model_type: (config, cls) for config, _, cls in _CLASSES}  # type: ignore[union-attr]
+    causal_types = {config.model_type.removeprefix("a2d-"): (config, cls) for config, _, cls in _CLASSES}
     if model.config.model_type not in causal_types:
         raise ValueError(
             f"`model` is a {model.config.model_type!r} model; {', '.join(map(repr, causal_types))} can be converted."

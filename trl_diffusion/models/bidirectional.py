@@ -10,7 +10,8 @@ from left to right. A family is then a few classes of two lines, see `a2d.py`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import nn
@@ -25,6 +26,31 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel as _Model
 else:
     _Model = object
+
+
+@dataclass(repr=False, eq=False)
+class MaskedDiffusionConfigMixin:
+    """
+    What the configuration of a masked diffusion LM says beside transformers' own. Mixed in before transformers' class.
+
+    Args:
+        mask_token_id (`int`, *optional*):
+            Id of the mask token.
+        logit_shift (`int`, *optional*):
+            Where the logits are, if not where the family has them; see [`~trl_diffusion.models.DiffusionFamily`].
+        threshold_head (`dict`, *optional*):
+            Fields of the [`~trl_diffusion.models.ThresholdHeadConfig`] of the model's threshold head, if it has one.
+        is_causal (`bool`, *optional*, defaults to `False`):
+            Whether transformers builds a causal mask.
+    """
+
+    # Not a field: an empty map must not be written, yet TRL and the auto classes read the attribute unguarded.
+    auto_map: ClassVar[dict[str, str]] = {}
+
+    mask_token_id: int | None = None
+    logit_shift: int | None = None
+    threshold_head: dict | None = None
+    is_causal: bool = False
 
 
 def _generation_config(adapter: str, options: dict[str, Any]) -> GenerationConfig | None:

@@ -7,7 +7,7 @@ logits at position `i` predict the token at position `i + 1`. Its [`DiffusionFam
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import (
@@ -21,11 +21,11 @@ from transformers import (
     Qwen2Tokenizer,
 )
 
-from .bidirectional import MaskedDiffusionMixin
+from .bidirectional import MaskedDiffusionConfigMixin, MaskedDiffusionMixin
 
 
 @strict
-class DreamConfig(Qwen2Config):
+class DreamConfig(MaskedDiffusionConfigMixin, Qwen2Config):
     r"""
     Configuration of a [`DreamModel`]: [`~transformers.Qwen2Config`] with the field names of the Hub's checkpoints.
 
@@ -36,13 +36,12 @@ class DreamConfig(Qwen2Config):
             Base of the rotary embedding.
         rope_scaling (`dict`, *optional*):
             Must be `None`: no checkpoint has it.
-        threshold_head (`dict`, *optional*):
-            Fields of the [`~trl_diffusion.models.ThresholdHeadConfig`] of the model's threshold head, if it has one.
+
+    The other fields are those of [`~transformers.Qwen2Config`] and of
+    [`~trl_diffusion.models.MaskedDiffusionConfigMixin`].
     """
 
     model_type = "Dream"
-    # Not a field: an empty map must not be written, yet TRL and the auto classes read the attribute unguarded.
-    auto_map: ClassVar[dict[str, str]] = {}
 
     vocab_size: int = 152064
     hidden_size: int = 3584
@@ -57,9 +56,7 @@ class DreamConfig(Qwen2Config):
     pad_token_id: int | None = 151643
     bos_token_id: int | None = 151643
     eos_token_id: int | list[int] | None = 151643
-    threshold_head: dict | None = None
     use_cache: bool = False
-    is_causal: bool = False
 
     def __post_init__(self, **kwargs: Any):
         if self.rope_scaling is not None or kwargs.get("use_mrope"):

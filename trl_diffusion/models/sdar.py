@@ -7,34 +7,29 @@ position sees its own block and all before it. Logits at position `i` predict th
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from .bidirectional import MaskedDiffusionMixin
+from .bidirectional import MaskedDiffusionConfigMixin, MaskedDiffusionMixin
 
 
 @strict
-class SDARConfig(Qwen3Config):
+class SDARConfig(MaskedDiffusionConfigMixin, Qwen3Config):
     r"""
     Configuration of a [`SDARForCausalLM`]: [`~transformers.Qwen3Config`], and what makes it a diffusion model.
 
     Args:
         block_size (`int`, *optional*, defaults to `4`):
             Length of the attention's blocks, counted from the first token.
-        mask_token_id (`int`, *optional*):
-            Id of the mask token.
-        threshold_head (`dict`, *optional*):
-            Fields of the [`~trl_diffusion.models.ThresholdHeadConfig`] of the model's threshold head, if it has one.
+
+    The other fields are those of [`~transformers.Qwen3Config`] and of
+    [`~trl_diffusion.models.MaskedDiffusionConfigMixin`].
     """
 
     model_type = "sdar"
-    auto_map: ClassVar[dict[str, str]] = {}
 
     block_size: int = 4
-    mask_token_id: int | None = None
-    threshold_head: dict | None = None
+    is_causal: bool = True
 
     def validate_architecture(self):
         """Part of `@strict`-powered validation."""

@@ -125,7 +125,9 @@ def resolve_spec(
     rows = embedding.num_embeddings  # not the shape of the weight, which a sharding engine may have emptied
     if not 0 <= mask_token_id < rows:
         raise ValueError(f"`mask_token_id={mask_token_id}` is outside the model's {rows} embeddings.")
-    logit_shift = getattr(model.config, "logit_shift", family.logit_shift)
+    logit_shift = getattr(model.config, "logit_shift", None)
+    if logit_shift is None:
+        logit_shift = family.logit_shift
     attention_block = cast("int", model.config.block_size) if family.block_causal else None
     return DiffusionSpec(mask_token_id, logit_shift, attention_block)
 
