@@ -40,7 +40,7 @@ def train(build, method, path, **options):
     if method == "agrpo":
         options["num_step_draws"] = 2
     trainer = build(
-        method, model=path, reward=lambda completions, **_: [*map(float, range(len(completions)))], **options
+        method, reward=lambda completions, **_: [*map(float, range(len(completions)))], **{"model": path} | options
     )
     before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
     trainer.train()
@@ -171,6 +171,23 @@ def test_merged_adapters_are_saved_under_the_hubs_names(build, paths, tmp_path, 
     ids = torch.arange(2, 9)[None]
     torch.testing.assert_close(again(ids).logits, merged.eval()(ids).logits)
     assert not torch.allclose(again(ids).logits, original(ids).logits, atol=1e-3)
+
+
+def test_adapters_that_would_not_be_trained_are_refused(build, paths, tmp_path):
+    trainer, _ = train(build, "diffpo", paths["llada"], peft_config=LoraConfig(r=2, init_lora_weights=False))
+    trainer.save_model(tmp_path / "adapter")
+    assert trainer.model.peft_config["default"].task_type == "CAUSAL_LM"
+    with pytest.raises(ValueError, match="to be used and not to be trained"):
+        build("diffpo", model=AutoModelForCausalLM.from_pretrained(tmp_path / "adapter"))
+    for trainable in (False, True):
+        base = AutoModelForCausalLM.from_pretrained(paths["llada"])
+        model = PeftModel.from_pretrained(base, tmp_path / "adapter", is_trainable=trainable)
+        if trainable:
+            trainer, before = train(build, "diffpo", None, model=model)
+            assert moved(trainer, before) == {name for name in before if "lora_" in name}
+        else:
+            with pytest.raises(ValueError, match="no parameter to train"):
+                build("diffpo", model=model)
 
 
 def test_heads_can_be_added_to_every_family(paths):

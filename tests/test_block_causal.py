@@ -13,10 +13,11 @@ from trl_diffusion.models import ThresholdHeadConfig, resolve_spec
 from trl_diffusion.models.bidirectional import block_causal_mask
 
 from .conftest import in_float64
-from .families import MASK, write_checkpoint
+from .families import CONFIGS, MASK, write_checkpoint
 
 
-PROMPTS = [[5, 6, 7, 8, 9, 10], [4], [10, 11, 12, 13], [3, 4, 5], [6, 7]]  # they end at every place in a block
+# They end at every place in a block, and one is longer than what a step sends through the model.
+PROMPTS = [[5, 6, 7, 8, 9, 10], [4], list(range(2, 21)), [3, 4, 5], [10, 11, 12, 13]]
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,16 @@ def test_a_step_sends_two_blocks_and_no_more(model):
     model.register_forward_pre_hook(lambda m, a, kwargs: widths.append(kwargs["input_ids"].shape[1]), with_kwargs=True)
     trajectory = decode(model, PROMPTS[:1])
     assert widths == [6] + [8] * int(trajectory.nfe)
+
+
+@torch.no_grad()
+def test_the_attention_follows_the_configuration_of_any_family(tmp_path, monkeypatch):
+    monkeypatch.setitem(CONFIGS, "a2d-qwen3", CONFIGS["a2d-qwen3"] | {"block_size": 4})
+    write_checkpoint("a2d-qwen3", tmp_path)
+    model = load(tmp_path)
+    assert resolve_spec(model).attention_block == 4
+    one, other = torch.tensor([[2, 3, 4, 5, 6]]), torch.tensor([[2, 3, 4, 5, 9]])
+    assert torch.equal(model(one).logits[0, :4], model(other).logits[0, :4])
 
 
 @torch.no_grad()

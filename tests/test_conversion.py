@@ -5,6 +5,7 @@ import copy
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
@@ -95,9 +96,29 @@ def test_a_converted_model_is_trained_like_any_other(tmp_path, tokenizer):
     assert trainer.spec.logit_shift == 1 and any(losses(trainer))
 
 
+def test_what_a_converted_model_keeps_and_what_it_loses(tokenizer):
+    causal = causal_model("a2d-qwen2", len(tokenizer))
+    causal.config.use_sliding_window, causal.config.sliding_window = True, 2
+    causal.config.layer_types = ["sliding_attention"] * LAYERS
+    causal.generation_config.eos_token_id = [0, 5]
+    causal.set_attn_implementation("eager")
+    model = convert_causal_lm(causal, tokenizer)
+    assert model.config.layer_types == ["full_attention"] * LAYERS and model.config.sliding_window is None
+    assert model.generation_config.eos_token_id == [0, 5] and model.config._attn_implementation == "eager"
+    assert model.name_or_path == "" and not model.config.use_cache
+    with pytest.raises(ValueError, match="Sliding windows are not supported"):
+        type(model)(type(model.config)(**causal.config.to_dict() | {"model_type": "a2d-qwen2"}))
+
+
 def test_what_cannot_be_converted(tokenizer):
     gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=23, n_embd=8, n_layer=1, n_head=1))
-    with pytest.raises(ValueError, match="is a 'gpt2' model; 'llama', 'qwen2', 'qwen3' can be converted"):
-        convert_causal_lm(gpt2, tokenizer)
+    adapted = get_peft_model(causal_model("a2d-llama", 23), LoraConfig(r=2, target_modules=["q_proj"]))
+    for model, name in (
+        (gpt2, "GPT2LMHeadModel"),
+        (adapted, "PeftModel"),
+        (causal_model("a2d-llama", 23).model, "Ll"),
+    ):
+        with pytest.raises(ValueError, match=f"`model` is a {name}.*can be converted"):
+            convert_causal_lm(model, tokenizer)
     with pytest.raises(ValueError, match="`logit_shift` must be 0 or 1"):
         convert_causal_lm(causal_model("a2d-llama", 23), tokenizer, logit_shift=2)

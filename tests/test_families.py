@@ -149,6 +149,18 @@ def test_attention_is_bidirectional_and_generation_refused(checkpoints, family):
         model.generate(one)
 
 
+@pytest.mark.parametrize("family", [*FAMILIES, "llada-wide", "llada-tied"])
+@pytest.mark.parametrize("size", [VOCABULARY + 7, VOCABULARY + 2])
+def test_embeddings_can_be_resized(checkpoints, tmp_path, family, size):
+    model = load(checkpoints[family][0])
+    model.resize_token_embeddings(size)
+    model.save_pretrained(tmp_path)
+    again = load(tmp_path)
+    ids = torch.tensor([[2, 3, size - 1]])
+    assert again.get_input_embeddings().num_embeddings == size and again(ids).logits.shape == (1, 3, size)
+    assert torch.equal(again(ids).logits, model(ids).logits)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_lora_targets_are_all_linear_layers_of_the_blocks(checkpoints, family):
     model = load(checkpoints[family][0])

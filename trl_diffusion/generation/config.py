@@ -201,6 +201,12 @@ class DiffusionGenerationConfig:
                 "The model carries no decoding settings in its `generation_config`: pass a "
                 "`DiffusionGenerationConfig`. Models that the trainers have saved carry theirs."
             )
+        unknown = set(settings) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(
+                f"The model carries decoding settings that this version does not know: {', '.join(sorted(unknown))}. "
+                "Update trl-diffusion, or pass a `DiffusionGenerationConfig`."
+            )
         return cls(**settings | overrides)
 
     def attach_to(self, model: PreTrainedModel) -> None:

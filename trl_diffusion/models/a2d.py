@@ -9,7 +9,8 @@ a checkpoint out of a causal one, to be trained as a diffusion model.
 
 from __future__ import annotations
 
-from typing import Any, cast
+import copy
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import (
@@ -96,6 +97,10 @@ _CLASSES = (
 )
 
 
+# In what was causal: no cache, and no windows.
+_EVERYTHING_IS_SEEN = {"use_cache": False, "use_sliding_window": False, "sliding_window": None, "layer_types": None}
+
+
 def register() -> None:
     """Register the converted models with the auto classes. Calling it twice is safe."""
     for config, backbone, model in _CLASSES:
@@ -141,9 +146,10 @@ def convert_causal_lm(
     ```
     """
     causal_types = {config.model_type.removeprefix("a2d-"): (config, cls) for config, _, cls in _CLASSES}
-    if model.config.model_type not in causal_types:
+    if not isinstance(model, (LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM)):
         raise ValueError(
-            f"`model` is a {model.config.model_type!r} model; {', '.join(map(repr, causal_types))} can be converted."
+            f"`model` is a {type(model).__name__}; LlamaForCausalLM, Qwen2ForCausalLM and Qwen3ForCausalLM can be "
+            "converted. Merge an adapter first."
         )
     if logit_shift not in (0, 1):
         raise ValueError(f"`logit_shift` must be 0 or 1, got {logit_shift}.")
@@ -156,9 +162,17 @@ def convert_causal_lm(
         name: value for name, value in model.config.to_dict().items() if name not in ("model_type", "architectures")
     }
     config = config_class(
-        **described | {"mask_token_id": processing_class.mask_token_id, "logit_shift": logit_shift, "use_cache": False}
+        **described
+        | {"mask_token_id": processing_class.mask_token_id, "logit_shift": logit_shift}
+        | _EVERYTHING_IS_SEEN
     )
-    converted = model_class.from_pretrained(
-        None, config=config, state_dict=model.state_dict(), dtype=model.dtype, attn_implementation=None
+    converted: Any = model_class.from_pretrained(
+        None,
+        config=config,
+        state_dict=model.state_dict(),
+        dtype=model.dtype,
+        attn_implementation=model.config._attn_implementation,
     )
-    return cast(Any, converted).to(model.device)
+    converted.name_or_path = converted.config._name_or_path = ""  # it is nowhere to be loaded from yet
+    converted.generation_config = copy.deepcopy(model.generation_config)
+    return converted.to(model.device)

@@ -53,12 +53,16 @@ class MaskedDiffusionConfigMixin:
     is_causal: bool = False
 
 
+def _hub_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Those that say where, and whether, to look on the Hub."""
+    names = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies", "subfolder")
+    return {name: options[name] for name in names if options.get(name) is not None}
+
+
 def _generation_config(adapter: str, options: dict[str, Any]) -> GenerationConfig | None:
     """The generation configuration that was saved beside an adapter, if any was."""
     try:
-        return GenerationConfig.from_pretrained(
-            adapter, **{name: options[name] for name in ("revision", "token", "cache_dir") if name in options}
-        )
+        return GenerationConfig.from_pretrained(adapter, **_hub_options(options))
     except OSError:
         return None
 
@@ -89,6 +93,8 @@ class BidirectionalMixin(_Model):
             raise ValueError(
                 f"{type(self.config).__name__} has no `is_causal = False`: transformers would build a causal mask."
             )
+        if "sliding_attention" in (getattr(self.config, "layer_types", None) or ()):
+            raise ValueError("Sliding windows are not supported: a position of a masked diffusion LM sees everything.")
         for module in self.modules():
             if getattr(module, "is_causal", False):
                 setattr(module, "is_causal", False)  # noqa: B010  (a plain attribute, which mypy takes for a submodule)
@@ -110,8 +116,7 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
         """
         adapter = (adapter_kwargs or {}).get("_adapter_model_path")
         if adapter is None and pretrained_model_name_or_path is not None:
-            options = {name: kwargs[name] for name in ("revision", "token", "cache_dir") if name in kwargs}
-            if find_adapter_config_file(pretrained_model_name_or_path, **options) is not None:
+            if find_adapter_config_file(pretrained_model_name_or_path, **_hub_options(kwargs)) is not None:
                 adapter = pretrained_model_name_or_path
         carried = None if adapter is None else _generation_config(adapter, adapter_kwargs or kwargs)
         described = getattr(carried, "threshold_head", None)

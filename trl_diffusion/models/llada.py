@@ -224,6 +224,13 @@ class LLaDAModelLM(MaskedDiffusionMixin, LlamaForCausalLM):
         self.register_load_state_dict_pre_hook(_rename_state_dict)
         self.post_init()
 
+    def resize_token_embeddings(self, *args, **kwargs) -> nn.Embedding:
+        """transformers' own, which knows of one size where LLaDA's configuration has two."""
+        self.config.embedding_size = None
+        embeddings = super().resize_token_embeddings(*args, **kwargs)
+        self.config.embedding_size = self.vocab_size = embeddings.num_embeddings
+        return embeddings
+
 
 def _rename_state_dict(module: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any) -> None:
     """

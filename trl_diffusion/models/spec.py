@@ -26,15 +26,11 @@ class DiffusionFamily:
         logit_shift (`int`, *optional*, defaults to `0`):
             `0` if the logits at position `i` predict the token at `i`, `1` if they predict the token at `i + 1`. A
             checkpoint's configuration may say otherwise, in a field of this name.
-        block_causal (`bool`, *optional*, defaults to `False`):
-            Whether a position sees its own block and those before it, instead of everything. The configuration then
-            has the length of a block, in a field `block_size`.
     """
 
     name: str
     lora_targets: tuple[str, ...]
     logit_shift: int = 0
-    block_causal: bool = False
 
 
 _LLAMA_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -46,7 +42,7 @@ _FAMILIES: dict[str, DiffusionFamily] = {
     "a2d-llama": DiffusionFamily("A2D Llama", lora_targets=_LLAMA_LINEARS),
     "a2d-qwen2": DiffusionFamily("A2D Qwen2", lora_targets=_LLAMA_LINEARS),
     "a2d-qwen3": DiffusionFamily("A2D Qwen3", lora_targets=_LLAMA_LINEARS),
-    "sdar": DiffusionFamily("SDAR", lora_targets=_LLAMA_LINEARS, block_causal=True),
+    "sdar": DiffusionFamily("SDAR", lora_targets=_LLAMA_LINEARS),
 }
 
 
@@ -83,7 +79,8 @@ class DiffusionSpec:
         logit_shift (`int`, *optional*, defaults to `0`):
             See [`DiffusionFamily`].
         attention_block (`int`, *optional*):
-            Length of the blocks of a block-causal model, counted from the first token of the prompt.
+            Length of the blocks of a block-causal model, counted from the first token of the prompt: `block_size` in
+            its configuration.
     """
 
     mask_token_id: int
@@ -128,8 +125,7 @@ def resolve_spec(
     logit_shift = getattr(model.config, "logit_shift", None)
     if logit_shift is None:
         logit_shift = family.logit_shift
-    attention_block = cast("int", model.config.block_size) if family.block_causal else None
-    return DiffusionSpec(mask_token_id, logit_shift, attention_block)
+    return DiffusionSpec(mask_token_id, logit_shift, getattr(model.config, "block_size", None))
 
 
 class Prediction(NamedTuple):

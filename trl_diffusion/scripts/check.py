@@ -88,12 +88,12 @@ def check(name: str, args: argparse.Namespace) -> Report:
         return report
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    positions = getattr(config, "max_position_embeddings", None)
+    positions, block = getattr(config, "max_position_embeddings", None), getattr(config, "block_size", None)
     report.facts = {
         "family": family.name,
         "class": type(model).__name__,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "attention": f"blocks of {config.block_size}, causal" if family.block_causal else "bidirectional",
+        "attention": f"blocks of {block}, causal" if block else "bidirectional",
         "positions": positions,
         "threshold head": _yes(getattr(config, "threshold_head", None)),
     }

@@ -90,6 +90,11 @@ class DiffusionGRPOTrainer(GRPOHooks):
             quantization_config=quantization_config,
             peft_config=peft_config,
         )
+        if not any(parameter.requires_grad for parameter in self.model.parameters()):
+            raise ValueError(
+                "`model` has no parameter to train. An adapter is loaded for training by "
+                "`peft.PeftModel.from_pretrained(base_model, ..., is_trainable=True)`."
+            )
         keep_4bit_layers_differentiable(self.model)
         self.spec = resolve_spec(self.accelerator.unwrap_model(self.model), self.processing_class, args.mask_token_id)
         self.eos_token_ids = list(end_tokens(self.accelerator.unwrap_model(self.model), self.processing_class))

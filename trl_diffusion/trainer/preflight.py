@@ -42,7 +42,7 @@ def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_co
         if os.path.isfile(os.path.join(model, "adapter_config.json")):
             raise ValueError(
                 f"`model={model!r}` is an adapter. Load it on its base model, and pass the result: "
-                "`peft.AutoPeftModelForCausalLM.from_pretrained(..., is_trainable=True)`."
+                "`peft.PeftModel.from_pretrained(base_model, ..., is_trainable=True)`."
             )
         init_kwargs = cast(dict[str, Any], args.model_init_kwargs or {})
         trust_remote_code = init_kwargs.get("trust_remote_code", args.trust_remote_code)
@@ -55,6 +55,11 @@ def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_co
                 model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     else:
         get_family(model.config)
+        if getattr(model, "_hf_peft_config_loaded", False):
+            raise ValueError(
+                "`model` has an adapter that transformers has loaded, to be used and not to be trained. Load it by "
+                "`peft.PeftModel.from_pretrained(base_model, ..., is_trainable=True)` instead."
+            )
         if args.beta != 0.0 and peft_config is None and not hasattr(model, "peft_config") and not model.name_or_path:
             raise ValueError(
                 f"`beta={args.beta}` needs a reference model, which is loaded a second time from where the model came "
@@ -80,6 +85,9 @@ def resolve_lora_targets(model: PreTrainedModel, peft_config: Any) -> Any:
     if not hasattr(peft_config, "target_modules"):  # not every method of PEFT has targets
         return peft_config
     family, targets = get_family(model.config), peft_config.target_modules
+    if peft_config.task_type is None:  # else `AutoPeftModelForCausalLM` could not load what is saved
+        peft_config = copy.deepcopy(peft_config)
+        peft_config.task_type = "CAUSAL_LM"
     if targets is None or targets == "all-linear":
         peft_config = copy.deepcopy(peft_config)
         targets = peft_config.target_modules = set(family.lora_targets)
