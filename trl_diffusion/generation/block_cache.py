@@ -13,7 +13,6 @@ import torch
 from transformers import DynamicCache
 
 from ..models import DiffusionSpec
-from ..models.bidirectional import block_causal_mask
 from ..models.spec import Prediction, predict
 
 
@@ -91,9 +90,10 @@ class BlockCache:
         real = (columns >= padding) & (columns < total)
         # What is no token of the row is computed with the others and stored in a column of its own, which none sees.
         self._states.rows, self._states.columns = rows, torch.where(real, columns, total)
-        mask = block_causal_mask(self.attention_mask[rows], self.block)  # (n, total, total)
-        mask = mask.gather(1, columns.clamp(0, total - 1)[:, :, None].expand(-1, -1, total))
-        mask = torch.nn.functional.pad(mask, (0, 1))
+        position, key_position = columns - padding, torch.arange(total, device=rows.device) - padding
+        # `block_causal_mask`, for these columns alone.
+        mask = position[:, :, None] // self.block >= key_position[:, None] // self.block
+        mask = torch.nn.functional.pad(mask & (key_position >= 0)[:, None], (0, 1))
         # Padding sees the first token, lest its softmax be over nothing. The others see it anyway.
         mask.scatter_(2, padding[:, :, None].expand(-1, mask.shape[1], -1), True)
         return predict(
@@ -103,7 +103,7 @@ class BlockCache:
             mask[:, None],
             chosen,
             head,
-            position_ids=(columns - padding).clamp(min=0),
+            position_ids=position.clamp(min=0),
             past_key_values=self._states,
         )
 

@@ -114,19 +114,16 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
         transformers' own. An adapter that was trained with a threshold head has its description in its generation
         configuration: its base model is given a head before the adapter is loaded into it.
         """
-        adapter = (adapter_kwargs or {}).get("_adapter_model_path")
-        if adapter is None and pretrained_model_name_or_path is not None:
-            if find_adapter_config_file(pretrained_model_name_or_path, **_hub_options(kwargs)) is not None:
-                adapter = pretrained_model_name_or_path
+        name, adapter = pretrained_model_name_or_path, (adapter_kwargs or {}).get("_adapter_model_path")
+        if adapter is None and name is not None and find_adapter_config_file(name, **_hub_options(kwargs)) is not None:
+            adapter = name
         carried = None if adapter is None else _generation_config(adapter, adapter_kwargs or kwargs)
         described = getattr(carried, "threshold_head", None)
         if described is not None and config is None:
             kwargs["threshold_head"] = described
         elif described is not None:
             config.threshold_head = described
-        model = super().from_pretrained(
-            pretrained_model_name_or_path, *args, config=config, adapter_kwargs=adapter_kwargs, **kwargs
-        )
+        model = super().from_pretrained(name, *args, config=config, adapter_kwargs=adapter_kwargs, **kwargs)
         if carried is not None:
             model.generation_config = carried
         return model
