@@ -43,16 +43,20 @@ class BlockCache:
     ) -> None:
         assert spec.attention_block is not None
         self.model, self.spec, self.block = model, spec, spec.attention_block
-        self.canvas, self.attention_mask, self.prompt_length = canvas, attention_mask, prompt_length
+        self.canvas, self.prompt_length = canvas, prompt_length
         self.padding = (attention_mask == 0).sum(-1)
         self.filled = torch.zeros(len(canvas), dtype=torch.bool, device=canvas.device)
+        self._waiting = len(canvas)
         self._states = _States(*canvas.shape)
 
     def fill(self, rows: torch.Tensor) -> bool:
         """Send the prompts of rows through the model, unless that was done before. Returns whether any was sent."""
+        if not self._waiting:  # without asking the device
+            return False
         rows = rows[~self.filled[rows]]
         if not rows.numel():
             return False
+        self._waiting -= len(rows)
         columns = torch.arange(self.prompt_length, device=rows.device).expand(len(rows), -1)
         self._forward(rows, columns, torch.zeros_like(columns, dtype=torch.bool), None)
         self.filled[rows] = True

@@ -9,7 +9,7 @@ back in `save_pretrained`. Logits at position `i` predict the token at position 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -27,7 +27,7 @@ from transformers.conversion_mapping import register_checkpoint_conversion_mappi
 from transformers.core_model_loading import WeightConverter, WeightRenaming, apply_renamings
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from .bidirectional import BidirectionalMixin, MaskedDiffusionMixin
+from .bidirectional import BidirectionalMixin, MaskedDiffusionConfigMixin, MaskedDiffusionMixin
 
 
 # What the Hub's configuration can say and this implementation does not do. A checkpoint that asks for it is refused
@@ -51,7 +51,7 @@ _FIXED_FIELDS: dict[str, tuple[Any, ...]] = {
 
 
 @strict
-class LLaDAConfig(PreTrainedConfig):
+class LLaDAConfig(MaskedDiffusionConfigMixin, PreTrainedConfig):
     r"""
     Configuration of a [`LLaDAModelLM`], with the field names of the checkpoints on the Hub.
 
@@ -74,16 +74,14 @@ class LLaDAConfig(PreTrainedConfig):
             Rows of the embedding and of the LM head, and so the number of logits. Defaults to `vocab_size`.
         max_sequence_length (`int`, *optional*, defaults to `4096`):
             Longest sequence the model was trained on.
-        mask_token_id (`int`, *optional*):
-            Id of the mask token. Decoding and training are impossible without it.
         rope_theta (`float`, *optional*, defaults to `500000.0`):
             Base of the rotary embedding.
         include_qkv_bias (`bool`, *optional*, defaults to `False`):
             Whether the query, key and value projections have a bias.
         weight_tying (`bool`, *optional*, defaults to `False`):
             Whether the LM head shares the embedding's weights.
-        threshold_head (`dict`, *optional*):
-            Fields of the [`~trl_diffusion.models.ThresholdHeadConfig`] of the model's threshold head, if it has one.
+
+    The mask token and the threshold head are fields of [`~trl_diffusion.models.MaskedDiffusionConfigMixin`].
 
     Fields of the Hub's `config.json` that change the architecture into something other than this one (ALiBi, layer
     norm instead of RMS norm, …) raise a `ValueError`. The others are kept and written back.
@@ -91,9 +89,6 @@ class LLaDAConfig(PreTrainedConfig):
 
     model_type = "llada"
     keys_to_ignore_at_inference = ["past_key_values"]
-    # Not a field: an empty map must not be written, yet TRL and the auto classes read the attribute unguarded.
-    auto_map: ClassVar[dict[str, str]] = {}
-
     attribute_map = {
         "hidden_size": "d_model",
         "num_attention_heads": "n_heads",
@@ -134,15 +129,11 @@ class LLaDAConfig(PreTrainedConfig):
     include_qkv_bias: bool | None = False
     weight_tying: bool = False
     multi_query_attention: bool | None = None
-    mask_token_id: int | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
-    threshold_head: dict | None = None
     use_cache: bool = False
     rope_parameters: dict | None = None
-    # transformers' masking utilities build a bidirectional mask for Llama's code on this flag.
-    is_causal: bool = False
 
     def __post_init__(self, **kwargs):
         for name, allowed in _FIXED_FIELDS.items():
