@@ -6,7 +6,15 @@
 """
 
 from datasets import load_dataset
-from trl import GRPOConfig, GRPOTrainer, ModelConfig, ScriptArguments, TrlParser, get_peft_config
+from trl import (
+    GRPOConfig,
+    GRPOTrainer,
+    ModelConfig,
+    ScriptArguments,
+    TrlParser,
+    get_peft_config,
+    get_quantization_config,
+)
 
 
 def reward_digits(completions, **kwargs):
@@ -17,12 +25,18 @@ def reward_digits(completions, **kwargs):
 def main():
     parser = TrlParser((ScriptArguments, GRPOConfig, ModelConfig))
     script_args, training_args, model_args = parser.parse_args_and_config()
+    training_args.model_init_kwargs = {
+        "revision": model_args.model_revision,
+        "attn_implementation": model_args.attn_implementation,
+        "dtype": model_args.dtype,
+    }
     dataset = load_dataset(script_args.dataset_name, name=script_args.dataset_config)
     trainer = GRPOTrainer(
         model=model_args.model_name_or_path,
         reward_funcs=reward_digits,
         args=training_args,
         train_dataset=dataset[script_args.dataset_train_split],
+        quantization_config=get_quantization_config(model_args),
         peft_config=get_peft_config(model_args),
     )
     trainer.train()

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_diffusion import DiffuGRPOConfig, DiffuGRPOTrainer, DiffusionGenerationConfig
 from trl_diffusion.generation import DiffusionSampler
+from trl_diffusion.trainer.process_exit import let_gloo_finish_at_exit
 
 from . import trainers
+from .deepspeed_on_cpu import engine_of, prepare
 from .families import write_checkpoint
 
 
@@ -48,10 +51,12 @@ def training_does_not_depend_on_the_number_of_processes(model_path, output_dir):
         "joint": {"regime": "joint", "threshold_per_block": True},
         "sampler": {"regime": "sampler", "beta": 0.0},
         "model_baseline": {"weight_baseline": "model"},
+        "lora": {"peft_config": LoraConfig(r=2, init_lora_weights=False, modules_to_save=["lm_head"])},
     }
-    variants = {"joint": "diffpo", "sampler": "diffpo", "model_baseline": "dmpo"}
-    record = {}
-    for name in (*trainers.METHODS, *variants):
+    variants = {"joint": "diffpo", "sampler": "diffpo", "model_baseline": "dmpo", "lora": "diffpo"}
+    everything = (*trainers.METHODS, *variants)
+    record, engines = {}, []
+    for name in os.environ.get("TRAINED", ",".join(everything)).split(","):
         trainer = trainers.make_trainer(
             variants.get(name, name),
             output_dir,
@@ -82,9 +87,13 @@ def training_does_not_depend_on_the_number_of_processes(model_path, output_dir):
                 "target/ess",
                 "threshold/mean",
             )
-        } | {"parameters": [p.detach().double().sum().item() for p in trainer.model.parameters()]}
+        }
+        weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) or {}  # whole, on the first process
+        record[name]["weights"] = [weights[key].double().sum().item() for key in sorted(weights)]
+        engines.append(engine_of(trainer))
     if os.environ["RANK"] == "0":
         Path(output_dir, "record.json").write_text(json.dumps(record))
+        Path(output_dir, "engines.json").write_text(json.dumps(engines))
 
 
 def metrics_span_the_processes(model_path, output_dir):
@@ -153,6 +162,8 @@ def rollouts_do_not_wait_without_need(model_path, output_dir):
 
 if __name__ == "__main__":
     check, model_path, output_dir = sys.argv[1:]
+    prepare()
     globals()[check](model_path, output_dir)
+    let_gloo_finish_at_exit()
     Path(output_dir, f"{check}-{os.environ['RANK']}").touch()
     torch.distributed.destroy_process_group()

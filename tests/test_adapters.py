@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every method on every family, in full, with adapters, and on quantised weights."""
 
+import dataclasses
+import shutil
+
 import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
@@ -9,7 +12,9 @@ from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler
 from trl_diffusion.models import ThresholdHeadConfig, get_family
+from trl_diffusion.trainer.preflight import check_model_id
 
 from .families import FAMILIES, write_checkpoint
 from .trainers import METHODS, losses
@@ -188,6 +193,68 @@ def test_adapters_that_would_not_be_trained_are_refused(build, paths, tmp_path):
         else:
             with pytest.raises(ValueError, match="no parameter to train"):
                 build("diffpo", model=model)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"target_modules": ["q_proj", "qproj"]}, "`peft_config.target_modules` .* have: qproj."),
+        ({"target_modules": r".*\.attn\..*"}, "`peft_config.target_modules`"),
+        ({"modules_to_save": ["lm_haed"]}, "`peft_config.modules_to_save` .* lm_haed"),
+        ({"modules_to_save": ["threshold_head"]}, "`peft_config.modules_to_save` .* threshold_head"),
+        ({"exclude_modules": ["gate"]}, "`peft_config.exclude_modules` .* gate"),
+        ({"target_parameters": ["q_proj.wieght"]}, "`peft_config.target_parameters` .* q_proj.wieght"),
+    ],
+)
+@pytest.mark.parametrize("loaded", [False, True])
+def test_names_that_match_nothing_are_refused(build, paths, options, words, loaded):
+    model = AutoModelForCausalLM.from_pretrained(paths["llada"]) if loaded else paths["llada"]
+    with pytest.raises(ValueError, match=words):
+        build("diffpo", model=model, peft_config=LoraConfig(r=2, **options))
+
+
+def test_a_configuration_of_the_user_is_not_changed(build, paths):
+    given = LoraConfig(r=2, exclude_modules=["o_proj"], modules_to_save=["lm_head"])
+    trainer = build("diffpo", model=paths["llada"], peft_config=given, regime="joint")
+    assert given.target_modules is None and given.modules_to_save == ["lm_head"] and given.task_type is None
+    trained = [name for name, p in trainer.model.named_parameters() if p.requires_grad]
+    assert not any("o_proj" in name for name in trained) and any("lm_head" in name for name in trained)
+    assert any("threshold_head" in name for name in trained)
+
+
+def test_settings_beside_an_adapter_that_peft_loads(build, paths, tmp_path):
+    """PEFT reads the weights alone."""
+    trainer, _ = train(build, "diffpo", paths["dream"], peft_config=LoraConfig(r=2, init_lora_weights=False))
+    trainer.save_model(tmp_path / "adapter")
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(paths["dream"]), tmp_path / "adapter")
+    with pytest.raises(ValueError, match=r"DiffusionGenerationConfig.from_pretrained\(adapter\)"):
+        DiffusionSampler(model)
+    config = DiffusionGenerationConfig.from_pretrained(str(tmp_path / "adapter"), max_batch_size=1)
+    assert config == dataclasses.replace(trainer.decoder("eval"), max_batch_size=1)
+    with pytest.raises(ValueError, match="dream' carries no decoding settings"):
+        DiffusionGenerationConfig.from_pretrained(paths["dream"])
+
+
+def test_what_lies_in_a_subfolder(build, paths, tmp_path):
+    """Options that say where a model is reach every place that looks for it."""
+    shutil.copytree(paths["llada"], tmp_path / "repository" / "inner")
+    assert check_model_id(str(tmp_path / "repository"), {"subfolder": "inner"}, False).model_type == "llada"
+    with pytest.raises(ValueError, match="model_type"):
+        check_model_id(str(tmp_path / "repository"), {}, False)
+    trainer, _ = train(
+        build,
+        "diffpo",
+        paths["llada"],
+        regime="joint",
+        peft_config=LoraConfig(r=2, init_lora_weights=False),
+    )
+    trainer.save_model(tmp_path / "adapters" / "first")
+    model = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "adapters", adapter_kwargs={"subfolder": "first"}, local_files_only=True
+    )
+    assert DiffusionSampler(model).config == trainer.decoder("eval")
+    head = {name for name, _ in model.named_parameters() if "threshold_head" in name}
+    assert len(head) >= 4
 
 
 def test_heads_can_be_added_to_every_family(paths):

@@ -38,8 +38,8 @@ def model(path):
 
 def padded(prompts):
     width = max(map(len, prompts))
-    ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts], dtype=torch.long)
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], dtype=torch.long)
     return ids, mask
 
 
@@ -146,6 +146,14 @@ def test_a_learned_threshold_is_drawn_before_the_first_block(model):
     policy = model.threshold_head.policy
     scores = score_views(model, resolve_spec(model), part.views, batch, threshold_policy=policy)
     torch.testing.assert_close(scores.threshold_log_probs.float(), cached.threshold_log_probs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("prompts", [[[]], [[], [5, 6, 7, 8, 9]]])
+def test_a_prompt_without_tokens(model, prompts):
+    # In an order of its own: the first block is nothing but masks, and all its positions are alike.
+    cached, plain = (decode(model, prompts, use_cache=use, unmasking="left_to_right") for use in (True, False))
+    assert torch.equal(cached.completion_ids, plain.completion_ids)
+    torch.testing.assert_close(cached.log_probs, plain.log_probs, atol=1e-5, rtol=0)
 
 
 def test_what_does_not_fit_is_refused(model, path, build):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command that looks at a checkpoint before anything is trained."""
 
-import argparse
 import json
 
 import pytest
@@ -9,7 +8,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
-from trl_diffusion.scripts.check import kept_for_backward, main
+from trl_diffusion.scripts.check import main
+from trl_diffusion.scripts.memory import kept_for_backward
 
 from .families import CONFIGS, FAMILIES, VOCABULARY, shapes, write_checkpoint
 
@@ -57,15 +57,23 @@ def test_memory_of_full_training_and_of_4_bit_weights(checkpoint, capsys):
     path = checkpoint("dream")
     full = report_of(capsys, path, *SMALL, "--full")["memory"]
     size = report_of(capsys, path, *SMALL)["facts"]["parameters"]
-    assert (full["weights"], full["gradients"], full["optimizer"]) == (2 * size, 2 * size, 8 * size)
-    quantised = report_of(capsys, path, *SMALL, "--load_in_4bit", "--lora_r", 1)
-    model = AutoModelForCausalLM.from_pretrained(
-        path,
-        dtype=torch.bfloat16,
-        quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_use_double_quant=True),
+    assert (full["weights"], full["gradients"], full["optimizer"], full["gathered"]) == (
+        4 * size,
+        4 * size,
+        8 * size,
+        0,
     )
-    weights = quantised["memory"]["weights"] - 4 * quantised["lora"]["trained"]
-    assert weights == pytest.approx(model.get_memory_footprint(), rel=0.05)  # which leaves out the scales
+    sharded = report_of(capsys, path, *SMALL, "--full", "--num_processes", 4)["memory"]
+    assert sharded == full | {n: full[n] / 4 for n in ("weights", "gradients", "optimizer")} | {"gathered": 2 * size}
+    replicated = report_of(capsys, path, *SMALL, "--num_processes", 4)["memory"]
+    assert replicated == report_of(capsys, path, *SMALL)["memory"] and replicated["gathered"] == 0
+    for option in ({"load_in_4bit": True, "bnb_4bit_use_double_quant": True}, {"load_in_8bit": True}):
+        quantised = report_of(capsys, path, *SMALL, f"--{next(iter(option))}", "--lora_r", 1)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=torch.bfloat16, quantization_config=BitsAndBytesConfig(**option)
+        )
+        weights = quantised["memory"]["weights"] - 4 * quantised["lora"]["trained"]
+        assert weights == pytest.approx(model.get_memory_footprint(), rel=0.05)  # which leaves out the scales
 
 
 @pytest.mark.parametrize("lora", [False, True])
@@ -104,8 +112,14 @@ def test_what_is_kept_is_what_a_real_forward_pass_keeps(checkpoint, lora):
         ({"model_type": "unheard-of"}, "custom code"),
         ({"alibi": True}, "alibi"),
         ({"mask_token_id": 99}, "`mask_token_id=99` is outside"),
-        ({"vocab_size": 10, "embedding_size": 10, "mask_token_id": 1}, "23 tokens and the model 10 embeddings"),
+        ({"vocab_size": 10, "embedding_size": 10, "mask_token_id": 1}, "23 tokens and the model only 10 embeddings"),
         ({"max_sequence_length": 8}, "more than the 8 positions"),
+        ({"mask_token_id": 0}, "is also an end-of-text token"),
+        ({"d_model": "wide"}, "TypeError"),
+        ({"n_heads": 3}, "must be a multiple of `n_heads` (3)"),
+        ({"n_kv_heads": 3}, "must be a multiple of `n_kv_heads` (3)"),
+        ({"n_layers": [2]}, "TypeError"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantised by 'gptq'"),
     ],
 )
 def test_problems_are_named(checkpoint, capsys, change, words):
@@ -130,6 +144,73 @@ def test_what_people_read(checkpoint, capsys):
     assert "PROBLEM: `mask_token_id=500`" in capsys.readouterr().out
 
 
-def test_arguments_are_checked():
-    with pytest.raises((SystemExit, argparse.ArgumentError)):
-        main(["somewhere", "--batch_size", "many"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--batch_size", "many"],
+        ["--batch_size", "0"],
+        ["--completion_length", "-4"],
+        ["--prompt_length", "0"],
+        ["--lora_r", "0"],
+        ["--num_processes", "0"],
+        ["--full", "--load_in_4bit"],
+        ["--load_in_8bit", "--load_in_4bit"],
+    ],
+)
+def test_arguments_are_checked(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["somewhere", *arguments])
+    assert stopped.value.code == 2 and arguments[0] in capsys.readouterr().err
+
+
+def test_a_configuration_that_is_no_json(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{")
+    (problem,) = report_of(capsys, tmp_path, *SMALL)["problems"]
+    assert "config.json" in problem
+
+
+def test_an_adapter(tmp_path, capsys):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (problem,) = report_of(capsys, tmp_path, *SMALL)["problems"]
+    assert "adapter" in problem and "base model" in problem
+
+
+def test_completions_that_blocks_do_not_fill(checkpoint, capsys):
+    (problem,) = report_of(capsys, checkpoint("sdar"), *SMALL, "--completion_length", 10)["problems"]
+    assert problem == "`completion_length=10` is no multiple of the blocks of 4."
+
+
+def test_ends_that_the_generation_configuration_names(checkpoint, capsys, tokenizer):
+    path = checkpoint("dream")
+    (path / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 7]}))
+    token = tokenizer.convert_ids_to_tokens(7)
+    assert report_of(capsys, path, *SMALL)["facts"]["ends of text"] == ["0 '<|endoftext|>'", f"7 {token!r}"]
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_checkpoint_that_is_quantised_already(checkpoint, capsys, bits):
+    path = checkpoint("dream")
+    expected = report_of(capsys, path, *SMALL, f"--load_in_{bits}bit")["memory"]
+    config = json.loads((path / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", f"load_in_{bits}bit": True}
+    (path / "config.json").write_text(json.dumps(config))
+    report = report_of(capsys, path, *SMALL)
+    assert report["memory"] == expected and report["facts"]["quantised"] == f"bitsandbytes, {bits} bits"
+    (problem,) = report_of(capsys, path, *SMALL, "--full")["problems"]
+    assert "train an adapter" in problem
+
+
+def test_what_checkpointing_keeps(checkpoint, capsys):
+    """The layers' inputs and one layer: counted from models with more and fewer of them (the first keeps less)."""
+    path = checkpoint("llada")
+    config = json.loads((path / "config.json").read_text())
+    kept = {}
+    for layers in (1, 2, 4):
+        (path / "config.json").write_text(json.dumps(config | {"n_layers": layers}))
+        kept[layers] = report_of(capsys, path, *SMALL)["memory"]
+    one_layer = kept[2]["activations"] - kept[1]["activations"]
+    one_input = 2 * 32 * config["d_model"] * 2  # rows, length, width, bytes
+    beside = kept[1]["activations"] - one_layer
+    for layers, memory in kept.items():
+        assert memory["activations"] == beside + layers * one_layer
+        assert memory["checkpointed"] == pytest.approx(beside + (layers - 1) * one_input + one_layer, rel=0.05)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must hold across processes, in two real ones."""
+"""What must hold across processes, in two real ones, under plain data parallelism and under DeepSpeed."""
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,18 +11,23 @@ from pathlib import Path
 import pytest
 
 
-def run(check, output_dir, model_path, processes):
+BIN = Path(sys.executable).parent
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def torchrun(processes):
+    return (BIN / "torchrun", "--nproc_per_node", str(processes), "--standalone")
+
+
+def run(check, output_dir, model_path, processes, launch=None, **environment):
     output_dir.mkdir(exist_ok=True)
     result = subprocess.run(
-        [
-            *(str(Path(sys.executable).parent / "torchrun"), "--nproc_per_node", str(processes), "--standalone"),
-            *("-m", "tests.distributed_worker", check, model_path, str(output_dir)),
-        ],
+        [*map(str, launch or torchrun(processes)), "-m", "tests.distributed_worker", check, model_path, output_dir],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parent.parent,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=240,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{BIN}:{os.environ['PATH']}"} | environment,
+        timeout=280,
     )
     assert result.returncode == 0, result.stderr[-4000:]
     assert {path.name for path in output_dir.glob(f"{check}-*")} == {f"{check}-{rank}" for rank in range(processes)}
@@ -43,13 +49,43 @@ def test_two_processes(check, tmp_path, model_path):
 
 @pytest.mark.slow
 def test_one_and_two_processes_train_alike(tmp_path, model_path):
-    records = []
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        run("training_does_not_depend_on_the_number_of_processes", folder, model_path, processes)
-        records.append(json.loads((folder / "record.json").read_text()))
-    for method, one in records[0].items():
-        for key, values in one.items():
-            assert records[1][method][key] == pytest.approx(values, abs=2e-4, rel=2e-4), (method, key)
-        assert len(one["loss"]) == 4 and any(one["loss"])
-    assert len(records[0]) >= 16
+    one, two = (train(tmp_path / str(n), model_path, torchrun(n), n) for n in (1, 2))
+    compare(one, two)
+    assert len(one) >= 17
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("config", "stage", "whole"), [("zero2", 2, 1.0), ("zero3", 3, 0.0)])
+def test_deepspeed_trains_as_one_process_does(tmp_path, model_path, config, stage, whole):
+    """By the example's configuration, with the real engine: in full, with adapters, with a threshold head."""
+    methods = {"TRAINED": "diffpo,agrpo,dmpo,joint,lora"}
+    one = train(tmp_path / "one", model_path, torchrun(1), 1, **methods)
+    launch = (
+        *(BIN / "accelerate", "launch", "--config_file", EXAMPLES / "accelerate_configs" / f"{config}.yaml"),
+        *("--num_processes", "2", "--mixed_precision", "no", "--main_process_port", str(free_port())),
+    )
+    two = train(tmp_path / "two", model_path, launch, 2, DS_ACCELERATOR="cpu", **methods)
+    compare(one, two)
+    engines = json.loads((tmp_path / "two" / "engines.json").read_text())
+    assert engines == [["DeepSpeedEngine", stage, whole]] * 5
+
+
+def train(folder, model_path, launch, processes, **environment):
+    """What training by a launcher leaves behind."""
+    check = "training_does_not_depend_on_the_number_of_processes"
+    run(check, folder, model_path, processes, launch, **environment)
+    return json.loads((folder / "record.json").read_text())
+
+
+def compare(one, two):
+    assert one.keys() == two.keys()
+    for method, expected in one.items():
+        for key, values in expected.items():
+            assert two[method][key] == pytest.approx(values, abs=2e-4, rel=2e-4), (method, key)
+        assert len(expected["loss"]) == 4 and any(expected["loss"]) and len(expected["weights"]) > 10
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]

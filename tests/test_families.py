@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler
 from trl_diffusion.likelihood import ExactSteps, RolloutBatch, score_views
-from trl_diffusion.models import get_family, resolve_spec
+from trl_diffusion.models import ThresholdHeadConfig, get_family, resolve_spec
 
 from .conftest import in_float64
 from .families import CONFIGS, FAMILIES, MASK, VOCABULARY, architecture, attends, hub_name, write_checkpoint
@@ -147,6 +147,22 @@ def test_attention_is_bidirectional_and_generation_refused(checkpoints, family):
     assert not torch.allclose(model(one).logits[0, 0], model(other).logits[0, 0])
     with pytest.raises(NotImplementedError, match="DiffusionSampler"):
         model.generate(one)
+    with pytest.raises(ValueError, match="`labels`"):
+        model(one, labels=one)
+    # What kernels that take no mask go by.
+    assert not any(getattr(module, "is_causal", False) for module in model.modules()) or family == "sdar"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_threshold_head_is_loaded_in_float32(checkpoints, tmp_path, family, dtype):
+    model = load(checkpoints[family][0])
+    model.add_threshold_head(ThresholdHeadConfig())
+    model.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype)
+    types = {name: parameter.dtype for name, parameter in again.named_parameters()}
+    assert {n for n, kind in types.items() if kind != dtype} == {n for n in types if "threshold_head" in n}
+    assert all(types[name] == torch.float32 for name in types if "threshold_head" in name)
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "llada-wide", "llada-tied"])

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
@@ -164,19 +165,45 @@ def test_tied_head_round_trips(tmp_path):
 @pytest.mark.parametrize(
     "field, value",
     [
-        ("alibi", True),
-        ("layer_norm_type", "default"),
         ("activation_type", "gelu"),
-        ("include_bias", True),
+        ("alibi", True),
         ("attention_dropout", 0.1),
+        ("attention_layer_norm", True),
+        ("bias_for_layer_norm", True),
+        ("block_group_size", 2),
+        ("block_type", "sequential"),
+        ("embedding_dropout", 0.1),
+        ("embedding_size", 3),
+        ("include_bias", True),
+        ("input_emb_norm", True),
+        ("layer_norm_type", "default"),
+        ("layer_norm_with_affine", False),
+        ("n_heads", 3),
+        ("n_kv_heads", 3),
+        ("residual_dropout", 0.1),
+        ("rope", False),
+        ("scale_logits", True),
     ],
 )
 def test_other_architectures_are_refused(tmp_path, field, value):
     shutil.copytree(REFERENCE, tmp_path, dirs_exist_ok=True)
     config = json.loads((tmp_path / "config.json").read_text()) | {field: value}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=field):
+    with pytest.raises((ValueError, StrictDataclassError), match=field):
         AutoConfig.from_pretrained(tmp_path)
+
+
+def test_the_rotary_base_is_said_once_or_twice_alike():
+    config = AutoConfig.from_pretrained(REFERENCE)
+    assert config.rope_parameters == {"rope_type": "default", "rope_theta": config.rope_theta}
+    config.rope_theta = 1234.0  # as `from_pretrained(..., rope_theta=1234.0)` does
+    with pytest.raises(ValueError, match="`rope_theta` is 1234.0, and .* Set both"):
+        AutoModelForCausalLM.from_config(config)
+    config.rope_parameters["rope_theta"] = 1234.0
+    expected = 1234.0 ** -(torch.arange(0, config.head_dim, 2) / config.head_dim)
+    torch.testing.assert_close(AutoModelForCausalLM.from_config(config).model.rotary_emb.inv_freq, expected)
+    given = LLaDAConfig(rope_parameters={"rope_type": "default", "rope_theta": 99.0})
+    assert given.rope_theta == 99.0
 
 
 def test_configuration_answers_to_llamas_names():

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import itertools
+import json
 import math
 import re
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -511,3 +514,38 @@ def test_top_k_larger_than_the_vocabulary_is_no_truncation(model):
 def test_bad_truncation(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         config(**options)
+
+
+def test_settings_travel_as_plain_values(tmp_path):
+    """NumPy's numbers among them, which JSON does not know; how to compute is not."""
+    config = DiffusionGenerationConfig(
+        max_new_tokens=np.int64(8),
+        block_length=np.int32(4),
+        eos_token_ids=np.array([0, 3]),
+        entropy_bound=np.float32(0.5),
+        temperature=1,
+        top_k=np.int64(5),
+        max_batch_size=2,
+        use_cache=False,
+    )
+    model = make_model()
+    config.attach_to(model)
+    model.save_pretrained(tmp_path)
+    carried = json.loads((tmp_path / "generation_config.json").read_text())["diffusion"]
+    assert carried == {
+        "max_new_tokens": 8,
+        "block_length": 4,
+        "stop_at_eos": True,
+        "eos_token_ids": [0, 3],
+        "unmasking": "entropy_bound",
+        "entropy_bound": 0.5,
+        "confidence_threshold": 0.9,
+        "learned_threshold": "off",
+        "max_denoising_steps": None,
+        "temperature": 1.0,
+        "top_k": 5,
+        "top_p": 1.0,
+    }
+    expected = dataclasses.replace(config, max_batch_size=3, use_cache=True)
+    assert DiffusionGenerationConfig.from_pretrained(tmp_path, max_batch_size=3) == expected
+    assert DiffusionGenerationConfig.from_model(type(model).from_pretrained(tmp_path), max_batch_size=3) == expected

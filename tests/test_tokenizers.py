@@ -124,6 +124,8 @@ def test_what_ends_a_text_is_what_the_checkpoint_says(tmp_path, monkeypatch, fam
         None,
         "{{ messages[0]['content'] }}",
         "{{ raise_exception('no') }}",
+        "{{ bos_token + none }}",
+        "{% for m in messages %}{{ m.content / 0 }}{% endfor %}",
         "{% for m in messages %}{{ m.content }} end{% endfor %}",
     ],
 )

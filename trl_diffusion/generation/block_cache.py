@@ -57,9 +57,11 @@ class BlockCache:
         if not rows.numel():
             return False
         self._waiting -= len(rows)
+        self.filled[rows] = True
+        if not self.prompt_length:
+            return False
         columns = torch.arange(self.prompt_length, device=rows.device).expand(len(rows), -1)
         self._forward(rows, columns, torch.zeros_like(columns, dtype=torch.bool), None)
-        self.filled[rows] = True
         return True
 
     def predict(

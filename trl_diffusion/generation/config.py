@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, cast
 
+from ..models.hub import saved_generation_config
 from .unmasking import RULES, SCHEDULED_RULES, THRESHOLD_RULES
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import GenerationConfig, PreTrainedModel
 
 
 # The field of transformers' generation configuration that holds the settings.
@@ -94,7 +96,7 @@ class DiffusionGenerationConfig:
     use_cache: bool = field(default=True, metadata={"help": "Whether to cache keys and values where it is exact."})
 
     def __post_init__(self) -> None:
-        self.eos_token_ids = tuple(self.eos_token_ids)
+        self.eos_token_ids = tuple(map(int, self.eos_token_ids))  # also NumPy's, which JSON does not know
         self.validate()
 
     def validate(self) -> None:
@@ -162,6 +164,7 @@ class DiffusionGenerationConfig:
             kind = next(kind for kind in kinds if annotation.startswith(kind.__name__))
             if not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind is not bool):
                 raise TypeError(f"`{f.name}` must be {kind.__name__}, got {value!r}.")
+            setattr(self, f.name, kind(value))
 
     @property
     def num_blocks(self) -> int:
@@ -195,16 +198,44 @@ class DiffusionGenerationConfig:
         Raises:
             `ValueError`: If the model carries none.
         """
-        settings = getattr(getattr(model, "generation_config", None), _CARRIED_AS, None)
+        return cls._read(getattr(model, "generation_config", None), "The model", overrides)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | os.PathLike, *, revision: str | None = None, **overrides: Any
+    ) -> DiffusionGenerationConfig:
+        """
+        The settings that a trainer has saved beside a model or an adapter, for models that were put together by hand
+        (`peft.PeftModel.from_pretrained` does not read them).
+
+        Args:
+            name (`str` or `os.PathLike`):
+                Id on the Hub, or a folder.
+            revision (`str`, *optional*):
+                Branch, tag or commit on the Hub.
+            overrides:
+                Fields to change.
+
+        Raises:
+            `ValueError`: If there are none.
+        """
+        return cls._read(saved_generation_config(os.fspath(name), {"revision": revision}), f"{name!r}", overrides)
+
+    @classmethod
+    def _read(
+        cls, carrier: GenerationConfig | None, where: str, overrides: dict[str, Any]
+    ) -> DiffusionGenerationConfig:
+        settings = getattr(carrier, _CARRIED_AS, None)
         if settings is None:
             raise ValueError(
-                "The model carries no decoding settings in its `generation_config`: pass a "
-                "`DiffusionGenerationConfig`. Models that the trainers have saved carry theirs."
+                f"{where} carries no decoding settings in its `generation_config`: pass a "
+                "`DiffusionGenerationConfig`. Models that the trainers have saved carry theirs; those of an adapter "
+                "that PEFT has loaded are read by `DiffusionGenerationConfig.from_pretrained(adapter)`."
             )
         unknown = set(settings) - {f.name for f in fields(cls)}
         if unknown:
             raise ValueError(
-                f"The model carries decoding settings that this version does not know: {', '.join(sorted(unknown))}. "
+                f"{where} carries decoding settings that this version does not know: {', '.join(sorted(unknown))}. "
                 "Update trl-diffusion, or pass a `DiffusionGenerationConfig`."
             )
         return cls(**settings | overrides)

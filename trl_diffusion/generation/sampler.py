@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from transformers import PreTrainedModel
 
-from ..models import DiffusionSpec, ThresholdPolicy, resolve_spec, threshold_policy
+from ..models import DiffusionSpec, ThresholdPolicy, length_problems, resolve_spec, threshold_policy
 from ..models.spec import Prediction, entropy_of, predict
 from .block_cache import BlockCache
 from .config import DiffusionGenerationConfig
@@ -57,12 +57,8 @@ class DiffusionSampler:
         self.spec = resolve_spec(cast(PreTrainedModel, model)) if spec is None else spec
         if self.spec.mask_token_id in self.config.eos_token_ids:
             raise ValueError(f"`eos_token_ids` contains the mask token ({self.spec.mask_token_id}).")
-        block = self.spec.attention_block
-        if block is not None and self.config.block_length != block:
-            raise ValueError(
-                f"`block_length={self.config.block_length}`: the model's attention has blocks of {block} tokens, "
-                f"which are decoded one after the other. Set `block_length={block}`."
-            )
+        for problem in length_problems(self.spec, self.config.block_length):
+            raise ValueError(problem)
         self.threshold_policy = self._find_threshold_policy()
 
     def _find_threshold_policy(self) -> ThresholdPolicy | None:

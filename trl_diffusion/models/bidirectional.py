@@ -11,14 +11,14 @@ from left to right. A family is then a few classes of two lines, see `a2d.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from torch import nn
-from transformers import GenerationConfig
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils import find_adapter_config_file
 
+from .hub import hub_options, saved_generation_config
 from .threshold import ThresholdHeadMixin, ThresholdOutput
 
 
@@ -51,20 +51,6 @@ class MaskedDiffusionConfigMixin:
     logit_shift: int | None = None
     threshold_head: dict | None = None
     is_causal: bool = False
-
-
-def _hub_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Those that say where, and whether, to look on the Hub."""
-    names = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies", "subfolder")
-    return {name: options[name] for name in names if options.get(name) is not None}
-
-
-def _generation_config(adapter: str, options: dict[str, Any]) -> GenerationConfig | None:
-    """The generation configuration that was saved beside an adapter, if any was."""
-    try:
-        return GenerationConfig.from_pretrained(adapter, **_hub_options(options))
-    except OSError:
-        return None
 
 
 def block_causal_mask(attention_mask: torch.Tensor, block: int) -> torch.Tensor:
@@ -115,9 +101,9 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
         configuration: its base model is given a head before the adapter is loaded into it.
         """
         name, adapter = pretrained_model_name_or_path, (adapter_kwargs or {}).get("_adapter_model_path")
-        if adapter is None and name is not None and find_adapter_config_file(name, **_hub_options(kwargs)) is not None:
+        if adapter is None and name is not None and find_adapter_config_file(name, **hub_options(kwargs)) is not None:
             adapter = name
-        carried = None if adapter is None else _generation_config(adapter, adapter_kwargs or kwargs)
+        carried = None if adapter is None else saved_generation_config(adapter, kwargs | (adapter_kwargs or {}))
         described = getattr(carried, "threshold_head", None)
         if described is not None and config is None:
             kwargs["threshold_head"] = described
@@ -155,6 +141,11 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
                 Position whose hidden state the threshold head reads in each row. The output then has
                 `threshold_outputs`.
         """
+        if kwargs.get("labels") is not None:
+            raise ValueError(
+                "`labels`: the loss of a causal LM, the cross-entropy of the next token, means nothing for a masked "
+                "diffusion LM. Mask the tokens, and compute the loss from the logits at their positions."
+            )
         block = getattr(self.config, "block_size", None)
         if block and (attention_mask is None or attention_mask.dim() == 2):
             inputs = cast(torch.Tensor, kwargs.get("inputs_embeds") if input_ids is None else input_ids)

@@ -155,6 +155,7 @@ class LLaDAConfig(MaskedDiffusionConfigMixin, PreTrainedConfig):
             self.mlp_hidden_size = int(self.mlp_ratio * self.d_model)
         if self.rope_parameters is None:
             self.rope_parameters = {"rope_type": "default", "rope_theta": self.rope_theta}
+        self.rope_theta = float(self.rope_parameters.setdefault("rope_theta", self.rope_theta))
         super().__post_init__(**kwargs)
 
     @property
@@ -174,6 +175,8 @@ class LLaDAConfig(MaskedDiffusionConfigMixin, PreTrainedConfig):
         """Part of `@strict`-powered validation."""
         if self.d_model % self.n_heads != 0:
             raise ValueError(f"`d_model` ({self.d_model}) must be a multiple of `n_heads` ({self.n_heads}).")
+        if self.n_heads % cast(int, self.n_kv_heads) != 0:
+            raise ValueError(f"`n_heads` ({self.n_heads}) must be a multiple of `n_kv_heads` ({self.n_kv_heads}).")
         if self.embedding_size is not None and self.embedding_size < self.vocab_size:
             raise ValueError(
                 f"`embedding_size` ({self.embedding_size}) must be at least `vocab_size` ({self.vocab_size})."
@@ -186,6 +189,9 @@ class LLaDAModel(BidirectionalMixin, LlamaModel):
     config_class = LLaDAConfig
 
     def __init__(self, config: LLaDAConfig):
+        rotary = cast(dict[str, Any], config.rope_parameters).get("rope_theta")
+        if rotary != config.rope_theta:  # one of them was changed after the configuration was made
+            raise ValueError(f"`rope_theta` is {config.rope_theta}, and {rotary} in `rope_parameters`. Set both.")
         super().__init__(cast(LlamaConfig, config))
         # No `padding_idx`: in LLaDA's checkpoints the padding token is the end-of-text token, whose row must learn.
         self.embed_tokens = nn.Embedding(config.num_embeddings, config.d_model)

@@ -16,11 +16,18 @@ from trl.trainer.utils import get_config_model_id, pad
 from ..generation import DiffusionGenerationConfig, DiffusionSampler, Trajectory
 from ..generation.noise import derive_seed
 from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View, score_views
-from ..models import ThresholdPolicy, end_tokens, resolve_spec
+from ..models import ThresholdPolicy, end_tokens, length_problems, resolve_spec, token_problems
 from ..objectives import Objective
 from .base_config import DiffusionGRPOConfig
 from .model_card import make_model_card
-from .preflight import check_dataset, check_model, check_processing_class, keep_4bit_layers_differentiable
+from .preflight import (
+    check_dataset,
+    check_model,
+    check_peft_config,
+    check_processing_class,
+    keep_4bit_layers_differentiable,
+)
+from .process_exit import let_gloo_finish_at_exit
 from .trl_hooks import GRPOHooks, Rollout
 
 
@@ -72,8 +79,8 @@ class DiffusionGRPOTrainer(GRPOHooks):
         for dataset, name in ((train_dataset, "train_dataset"), (eval_dataset, "eval_dataset")):
             if dataset is not None:
                 check_dataset(dataset, name)
-        peft_config = check_model(model, args, peft_config)
-        peft_config = self.prepare_model(model, args, peft_config)
+        check_model(model, args, peft_config)
+        peft_config = check_peft_config(model, args, self.prepare_model(model, args, peft_config))
         self.estimator = self.make_estimator(args)
         self.objective = self.make_objective(args)
 
@@ -90,33 +97,23 @@ class DiffusionGRPOTrainer(GRPOHooks):
             quantization_config=quantization_config,
             peft_config=peft_config,
         )
+        let_gloo_finish_at_exit()
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
             raise ValueError(
                 "`model` has no parameter to train. An adapter is loaded for training by "
                 "`peft.PeftModel.from_pretrained(base_model, ..., is_trainable=True)`."
             )
         keep_4bit_layers_differentiable(self.model)
-        self.spec = resolve_spec(self.accelerator.unwrap_model(self.model), self.processing_class, args.mask_token_id)
-        self.eos_token_ids = list(end_tokens(self.accelerator.unwrap_model(self.model), self.processing_class))
-        if self.spec.mask_token_id in self.eos_token_ids:
-            raise ValueError(f"`mask_token_id={self.spec.mask_token_id}` is also an end-of-text token.")
-        if not self.eos_token_ids:
-            raise ValueError(
-                "`processing_class` has no end-of-text token, so that no completion would end. Set its `eos_token`."
-            )
-        if self.spec.attention_block not in (None, args.block_length):
-            raise ValueError(
-                f"`block_length={args.block_length}`: the model's attention has blocks of {self.spec.attention_block} "
-                f"tokens. Set `block_length={self.spec.attention_block}`."
-            )
+        unwrapped = self.accelerator.unwrap_model(self.model)
+        self.spec = resolve_spec(unwrapped, self.processing_class, args.mask_token_id)
+        self.eos_token_ids = list(end_tokens(unwrapped, self.processing_class))
+        for problem in (
+            *token_problems(unwrapped, self.processing_class, self.spec.mask_token_id, self.eos_token_ids),
+            *length_problems(self.spec, args.block_length),
+        ):
+            raise ValueError(problem)
         for dataset, name in ((self.train_dataset, "train_dataset"), (self.eval_dataset, "eval_dataset")):
             self._check_dataset_lengths(dataset, name)
-        embeddings = self.accelerator.unwrap_model(self.model).get_input_embeddings().num_embeddings
-        if len(self.processing_class) > embeddings:
-            raise ValueError(
-                f"`processing_class` has {len(self.processing_class)} tokens and the model only {embeddings} "
-                "embeddings: they do not belong together."
-            )
 
     def prepare_model(self, model: str | PreTrainedModel, args: Any, peft_config: Any) -> Any:
         """A place to change the model, or how it is loaded, before it is wrapped. Returns the PEFT configuration."""

@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
-import copy
-import os
-import re
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from accelerate import init_empty_weights
 from peft import PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import find_adapter_config_file
 
-from ..models import get_family
+from ..models import get_family, resolve_lora_targets
+from ..models.hub import hub_options
 
 
 if TYPE_CHECKING:
@@ -26,12 +31,9 @@ if TYPE_CHECKING:
 RESERVED_COLUMNS = {"nfe", "threshold"}
 
 
-def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_config: Any | None) -> Any | None:
+def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_config: Any | None) -> None:
     """
-    Refuse a model that is no masked diffusion LM, and LoRA targets that would match nothing.
-
-    Returns:
-        The PEFT configuration, with the family's targets if it names none.
+    Refuse what is no masked diffusion LM, or is one that could not be trained as it is.
 
     Raises:
         `ValueError`: With the argument to change.
@@ -39,70 +41,62 @@ def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_co
     if not isinstance(model, (str, PreTrainedModel, PeftModel)):
         raise TypeError(f"`model` must be a model or its id, got {type(model).__name__}.")
     if isinstance(model, str):
-        if os.path.isfile(os.path.join(model, "adapter_config.json")):
-            raise ValueError(
-                f"`model={model!r}` is an adapter. Load it on its base model, and pass the result: "
-                "`peft.PeftModel.from_pretrained(base_model, ..., is_trainable=True)`."
-            )
-        init_kwargs = cast(dict[str, Any], args.model_init_kwargs or {})
-        trust_remote_code = init_kwargs.get("trust_remote_code", args.trust_remote_code)
-        config = AutoConfig.from_pretrained(
-            model, revision=init_kwargs.get("revision"), trust_remote_code=trust_remote_code
+        check_model_id(model, args.model_init_kwargs, args.trust_remote_code)
+        return
+    get_family(model.config)
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ValueError(
+            "`model` has an adapter that transformers has loaded, to be used and not to be trained. Load it by "
+            "`peft.PeftModel.from_pretrained(base_model, ..., is_trainable=True)` instead."
         )
-        get_family(config)
-        if peft_config is not None:
-            with init_empty_weights():
-                model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    else:
-        get_family(model.config)
-        if getattr(model, "_hf_peft_config_loaded", False):
-            raise ValueError(
-                "`model` has an adapter that transformers has loaded, to be used and not to be trained. Load it by "
-                "`peft.PeftModel.from_pretrained(base_model, ..., is_trainable=True)` instead."
-            )
-        if args.beta != 0.0 and peft_config is None and not hasattr(model, "peft_config") and not model.name_or_path:
-            raise ValueError(
-                f"`beta={args.beta}` needs a reference model, which is loaded a second time from where the model came "
-                "from, and this one was not loaded from anywhere. Save it and pass the folder, use `peft_config`, or "
-                "set `beta=0.0`."
-            )
-    if peft_config is not None and isinstance(model, PreTrainedModel):
-        return resolve_lora_targets(model, peft_config)
-    return peft_config
+    if args.beta != 0.0 and peft_config is None and not hasattr(model, "peft_config") and not model.name_or_path:
+        raise ValueError(
+            f"`beta={args.beta}` needs a reference model, which is loaded a second time from where the model came "
+            "from, and this one was not loaded from anywhere. Save it and pass the folder, use `peft_config`, or "
+            "set `beta=0.0`."
+        )
 
 
-def resolve_lora_targets(model: PreTrainedModel, peft_config: Any) -> Any:
+def check_model_id(model: str, init_kwargs: Any, trust_remote_code: bool) -> PreTrainedConfig:
     """
-    Require every LoRA target to match a module, where PEFT itself is content if one of them does. All linear layers of
-    the blocks are the targets if the configuration names none, or "all-linear", which would include a threshold head.
-
-    Returns:
-        The configuration, a copy if anything was added.
+    The configuration of a model that has not been loaded yet.
 
     Raises:
-        `ValueError`: If a target matches nothing, naming the targets that the family offers.
+        `ValueError`: If it is an adapter, or no masked diffusion LM.
     """
-    if not hasattr(peft_config, "target_modules"):  # not every method of PEFT has targets
-        return peft_config
-    family, targets = get_family(model.config), peft_config.target_modules
-    if peft_config.task_type is None:  # else `AutoPeftModelForCausalLM` could not load what is saved
-        peft_config = copy.deepcopy(peft_config)
-        peft_config.task_type = "CAUSAL_LM"
-    if targets is None or targets == "all-linear":
-        peft_config = copy.deepcopy(peft_config)
-        targets = peft_config.target_modules = set(family.lora_targets)
-    names = [name for name, _ in model.named_modules()]
-    if isinstance(targets, str):  # a regular expression over full names
-        missing = [] if any(re.fullmatch(targets, name) for name in names) else [targets]
-    else:
-        missing = [t for t in sorted(targets) if not any(n == t or n.endswith(f".{t}") for n in names)]
-    if missing:
+    options = cast(dict[str, Any], init_kwargs or {})
+    if find_adapter_config_file(model, **hub_options(options)) is not None:
         raise ValueError(
-            f"`peft_config.target_modules` names modules that this model does not have: {', '.join(missing)}. The "
-            f"linear layers of {family.name}'s blocks are called {', '.join(family.lora_targets)}; without "
-            "`target_modules` all of them are taken."
+            f"`model={model!r}` is an adapter. Load it on its base model, and pass the result: "
+            "`peft.PeftModel.from_pretrained(base_model, ..., is_trainable=True)`."
         )
-    return peft_config
+    config = AutoConfig.from_pretrained(
+        model, trust_remote_code=options.get("trust_remote_code", trust_remote_code), **hub_options(options)
+    )
+    get_family(config)
+    return config
+
+
+def check_peft_config(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_config: Any | None) -> Any | None:
+    """
+    The PEFT configuration with the family's targets if it names none, see
+    [`~trl_diffusion.models.resolve_lora_targets`]. Without loading any weights.
+
+    Raises:
+        `ValueError`: If it names what the model does not have.
+    """
+    if peft_config is None or isinstance(model, PeftModel):
+        return peft_config
+    if isinstance(model, str):
+        config = check_model_id(model, args.model_init_kwargs, args.trust_remote_code)
+        if head := (cast(dict[str, Any], args.model_init_kwargs or {})).get("threshold_head"):
+            config.update({"threshold_head": head})  # the model will be loaded with one
+        model_class = AutoModelForCausalLM._model_mapping.get(type(config), None)
+        if model_class is None:  # remote code: PEFT has the word
+            return peft_config
+        with init_empty_weights():  # not `from_config`, which would shard it under ZeRO-3
+            model = cast(Any, model_class)(config)
+    return resolve_lora_targets(cast(PreTrainedModel, model), peft_config)
 
 
 def keep_4bit_layers_differentiable(model: torch.nn.Module) -> None:

@@ -12,6 +12,7 @@ from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from ..models import ThresholdHeadMixin
+from ..models.hub import hub_options
 
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def attach_threshold_head(model: str | PreTrainedModel | PeftModel, args: DiFFPO
         init_kwargs = dict(cast(dict[str, Any], args.model_init_kwargs or {}))
         if HEAD in init_kwargs:
             raise ValueError(f"`model_init_kwargs`: describe the head by the `threshold_*` options, not by '{HEAD}'.")
-        config = AutoConfig.from_pretrained(model, revision=init_kwargs.get("revision"))
+        config = AutoConfig.from_pretrained(model, **hub_options(init_kwargs))
         _check_class(cast(type, AutoModelForCausalLM._model_mapping[type(config)]))
         if getattr(config, HEAD, None) is None:
             args.model_init_kwargs = init_kwargs | {HEAD: described}

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pages of the families: every launch line is one that can be typed, and the memory is what is computed."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from accelerate.commands.launch import launch_command_parser
+from trl import ModelConfig, ScriptArguments, TrlParser
+
+from trl_diffusion import DiFFPOConfig
+from trl_diffusion.scripts.check import GIB, check, parse
+
+from .test_families import HUB
+
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs" / "models").glob("*.md"))
+
+
+def launch_lines(page):
+    blocks = re.findall(r"^```bash\n(accelerate launch.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return [shlex.split(block.replace("\\\n", " ")) for block in blocks]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_launch_lines_can_be_typed(page):
+    sizes = []
+    for words in launch_lines(page):
+        words = ["0" if word == "$MACHINE" else word for word in words]
+        launch = launch_command_parser().parse_args(words[2:])
+        assert launch.training_script == "examples/diffpo.py"
+        config = yaml.safe_load((ROOT / launch.config_file).read_text())
+        sizes.append((config["distributed_type"], launch.num_processes or config["num_processes"]))
+        _, args, model = TrlParser((ScriptArguments, DiFFPOConfig, ModelConfig)).parse_args_and_config(
+            [*launch.training_script_args, "--use_cpu", "--bf16", "false"]
+        )
+        assert model.use_peft == (config["distributed_type"] == "MULTI_GPU")
+        assert args.block_length == (4 if page.stem == "sdar" else 32)
+    assert sizes == [("MULTI_GPU", 1), ("MULTI_GPU", 8), ("DEEPSPEED", 8), ("DEEPSPEED", 16)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", HUB)
+def test_the_memory_is_what_the_command_computes(tmp_path, family):
+    described, _, size = HUB[family]
+    text = (ROOT / "docs" / "models" / f"{family}.md").read_text()
+    assert f"{size // 2:,} parameters" in text
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    table = re.findall(r"^\| (LoRA.*?|full.*?) \| (.*?) \| ([\d.]+) \|$", text, flags=re.MULTILINE)
+    assert len(table) == 4
+    for training, gpus, gib in table:
+        options = ["--full", "--num_processes", gpus] if "full" in training else ["--lora_r", "64"]
+        if "4-bit" in training:
+            options.append("--load_in_4bit")
+        memory = check(str(tmp_path), parse([str(tmp_path), *options])).memory
+        assert f"{memory.total / GIB:.1f}" == gib, training
