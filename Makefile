@@ -13,7 +13,7 @@ help:
 	@echo "make test         run all tests"
 	@echo "make test-fast    run the tests that take seconds"
 	@echo "make lint         check style and types"
-	@echo "make bench        measure what sharing canvases saves"
+	@echo "make bench        measure rollouts and updates against plain implementations (20 minutes)"
 	@echo "make build        build and check the wheel and the sdist"
 	@echo "make clean        remove what the others made"
 
@@ -64,6 +64,7 @@ build: setup
 
 bench: setup
 	$(BIN)/python benchmarks/shared_canvases.py
+	$(BIN)/python benchmarks/speed.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

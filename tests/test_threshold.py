@@ -323,7 +323,7 @@ def test_training_the_sampler_alone_scores_no_token(build):
     trainer = joint(build, regime="sampler", reward=digits, num_iterations=2, max_steps=2)
     passes = []
     trainer.model.register_forward_hook(
-        lambda module, args, output: passes.append((torch.is_grad_enabled(), len(output.logits)))
+        lambda module, args, output: passes.append((torch.is_grad_enabled(), len(output.reduced[0])))
     )
     trainer.train()
     nfe = trainer.state.log_history[0]["sampler/nfe_max"]

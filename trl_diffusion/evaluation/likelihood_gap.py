@@ -82,11 +82,16 @@ def _distributions(
     which = torch.full(batch.scored.shape, -1, device=batch.scored.device)
     which[batch.scored] = torch.arange(int(batch.scored.sum()), device=which.device)
     visible = torch.cat([batch.prompt_mask, batch.prompt_mask.new_ones(batch.scored.shape)], dim=1)
-    parts, places = [], []
+    parts: list[torch.Tensor] = []
+    places = []
+
+    def log_softmax(logits: torch.Tensor, _: slice) -> tuple[torch.Tensor]:
+        return ((logits / temperature).log_softmax(-1),)
+
     for part in estimator.passes(batch, draw, spec.mask_token_id):
         for view in part.views:
             positions = torch.cat([torch.zeros_like(batch.prompt_mask, dtype=torch.bool), view.weights != 0], dim=1)
             canvas = torch.cat([view.prompt_ids, view.completion_ids], dim=1)
-            parts.append((predict(model, spec, canvas, visible, positions).logits / temperature).log_softmax(-1))
+            parts += predict(model, spec, canvas, visible, positions, log_softmax).reduced
             places.append(which[view.weights != 0])
     return torch.cat(parts)[torch.cat(places).argsort()]

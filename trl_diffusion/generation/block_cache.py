@@ -13,6 +13,7 @@ import torch
 from transformers import DynamicCache
 
 from ..models import DiffusionSpec
+from ..models.head import Reduction
 from ..models.spec import Prediction, predict
 
 
@@ -61,11 +62,17 @@ class BlockCache:
         if not self.prompt_length:
             return False
         columns = torch.arange(self.prompt_length, device=rows.device).expand(len(rows), -1)
-        self._forward(rows, columns, torch.zeros_like(columns, dtype=torch.bool), None)
+        nothing = torch.zeros_like(columns, dtype=torch.bool)
+        self._forward(rows, columns, nothing, lambda logits, _: (logits[:, 0],), None)
         return True
 
     def predict(
-        self, rows: torch.Tensor, start: torch.Tensor, positions: torch.Tensor, head_columns: torch.Tensor | None
+        self,
+        rows: torch.Tensor,
+        start: torch.Tensor,
+        positions: torch.Tensor,
+        reduction: Reduction,
+        head_columns: torch.Tensor | None,
     ) -> Prediction:
         """
         Predict tokens of the active blocks.
@@ -77,6 +84,8 @@ class BlockCache:
                 First column of each row's active block.
             positions (`torch.Tensor` of shape `(n, total_length)`, bool):
                 Columns to predict, all in the active block.
+            reduction (`Callable`):
+                What is wanted of the logits, see [`~trl_diffusion.models.head.reduce_logits`].
             head_columns (`torch.Tensor` of shape `(n,)`, *optional*):
                 Where the threshold head reads. Meaningless where it lies in neither of the two blocks.
 
@@ -87,10 +96,15 @@ class BlockCache:
         exists = (columns >= 0) & (columns < positions.shape[1])
         chosen = positions.gather(1, columns.clamp(0, positions.shape[1] - 1)) & exists
         head = None if head_columns is None else (head_columns - columns[:, 0]).clamp(0, columns.shape[1] - 1)
-        return self._forward(rows, columns, chosen, head)
+        return self._forward(rows, columns, chosen, reduction, head)
 
     def _forward(
-        self, rows: torch.Tensor, columns: torch.Tensor, chosen: torch.Tensor, head: torch.Tensor | None
+        self,
+        rows: torch.Tensor,
+        columns: torch.Tensor,
+        chosen: torch.Tensor,
+        reduction: Reduction,
+        head: torch.Tensor | None,
     ) -> Prediction:
         padding, total = self.padding[rows, None], self.canvas.shape[1]
         real = (columns >= padding) & (columns < total)
@@ -108,6 +122,7 @@ class BlockCache:
             self.canvas[rows].gather(1, columns.clamp(0, total - 1)),
             mask[:, None],
             chosen,
+            reduction,
             head,
             position_ids=position.clamp(min=0),
             past_key_values=self._states,

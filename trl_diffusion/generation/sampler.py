@@ -19,6 +19,7 @@ from ..models import DiffusionSpec, ThresholdPolicy, length_problems, resolve_sp
 from ..models.spec import Prediction, entropy_of, predict
 from .block_cache import BlockCache
 from .config import DiffusionGenerationConfig
+from .drawing import draw
 from .noise import uniform
 from .trajectory import Trajectory
 from .unmasking import RULES, SCHEDULED_RULES, BlockStatistics
@@ -141,7 +142,7 @@ class DiffusionSampler:
         ids = torch.full((1, 1), self.spec.mask_token_id, device=device)
         ones = torch.ones_like(ids)
         head = None if self.threshold_policy is None else torch.zeros(1, dtype=torch.long, device=device)
-        predict(self.model, self.spec, ids, ones, ones.bool(), head)
+        predict(self.model, self.spec, ids, ones, ones.bool(), lambda logits, _: (logits[:, 0],), head)
 
 
 class _Rollout:
@@ -204,26 +205,29 @@ class _Rollout:
             return
         block, window, exists = self._active_block(rows)
         masked = exists & (record.unmask_step[rows[:, None], window] < 0)
-        logits, outputs = self._predict(rows, block, window, masked)
+        (p_max, entropy, tokens, log_probs, *support), outputs = self._predict(rows, block, window, masked)
         if self.threshold_policy is not None and outputs is not None:
             self._choose_threshold(self.threshold_policy, rows, block, outputs)
-
-        statistics = self._statistics(logits.log_softmax(-1), masked, self.order_noise[rows[:, None], window])
-        if not bool(statistics.p_max.isfinite().all()):
+        if not bool(p_max.isfinite().all()):
             raise FloatingPointError(
                 "The model's logits are NaN or infinite: it has diverged. Lower the learning rate, or go back to an "
                 "earlier checkpoint."
             )
+        statistics = BlockStatistics(
+            masked=masked,
+            p_max=_spread(p_max, masked),
+            entropy=_spread(entropy, masked),
+            order_noise=self.order_noise[rows[:, None], window],
+        )
         selected = self._select(statistics, rows, block, window, exists)
 
         chosen = selected[masked]  # among the predicted positions, those that are written
         r, c = rows[:, None].expand_as(window)[selected], window[selected]
-        tokens, token_log_probs, support = self._draw(logits[chosen], self.token_noise[r, c])
-        if record.support is not None and support is not None:
-            record.support[r, c] = support
-        record.completion_ids[r, c] = tokens
-        record.log_probs[r, c] = token_log_probs.float()
-        record.entropies[r, c] = statistics.entropy[selected].float()
+        if record.support is not None:
+            record.support[r, c] = support[0][chosen]
+        record.completion_ids[r, c] = tokens[chosen]
+        record.log_probs[r, c] = log_probs[chosen].float()
+        record.entropies[r, c] = entropy[chosen].float()
         record.unmask_step[r, c] = record.nfe[r]
         written = statistics.entropy.masked_fill(~selected, 0.0)
         record.slack[rows] += (written.sum(-1) - written.amax(-1)).float()
@@ -245,14 +249,24 @@ class _Rollout:
     def _predict(
         self, rows: torch.Tensor, block: torch.Tensor, window: torch.Tensor, masked: torch.Tensor
     ) -> Prediction:
-        """The model's logits at the masked positions of the active blocks, and its threshold head's output."""
+        """
+        At the masked positions of the active blocks: the largest probability, the entropy, the token to write, its
+        log-probability, and what the distribution was truncated to, if it was. And the threshold head's output.
+        """
+        noise = self.token_noise[rows[:, None], window][masked]
+
+        def look(logits: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:
+            log_probs = logits.log_softmax(-1)
+            p_max, entropy = log_probs.amax(-1).exp(), entropy_of(log_probs)
+            return p_max, entropy, *draw(logits, noise[part], self.config)
+
         positions = torch.zeros_like(self.attention_mask[rows])
         positions = positions.scatter_add_(1, self.prompt_length + window, masked.to(positions.dtype)) > 0
         head = self._head_positions(window)
         if self.cache is not None:
             start = self.prompt_length + block * self.config.block_length - self.offset[rows]
-            return self.cache.predict(rows, start, positions, head)
-        return predict(self.model, self.spec, self.canvas[rows], self.attention_mask[rows], positions, head)
+            return self.cache.predict(rows, start, positions, look, head)
+        return predict(self.model, self.spec, self.canvas[rows], self.attention_mask[rows], positions, look, head)
 
     def _head_positions(self, window: torch.Tensor) -> torch.Tensor | None:
         """Where the threshold head reads: the last position before the active block, or of the prompt."""
@@ -284,18 +298,6 @@ class _Rollout:
         else:
             record.threshold[rows] = thresholds[:, None]
 
-    @staticmethod
-    def _statistics(log_probs: torch.Tensor, masked: torch.Tensor, order_noise: torch.Tensor) -> BlockStatistics:
-        def spread(values: torch.Tensor) -> torch.Tensor:
-            return torch.zeros(masked.shape, dtype=values.dtype, device=values.device).masked_scatter(masked, values)
-
-        return BlockStatistics(
-            masked=masked,
-            p_max=spread(log_probs.amax(-1).exp()),
-            entropy=spread(entropy_of(log_probs)),
-            order_noise=order_noise,
-        )
-
     def _select(
         self,
         statistics: BlockStatistics,
@@ -321,35 +323,6 @@ class _Rollout:
             return None
         return torch.full((rows, length, self.config.top_k), -1, dtype=torch.int32, device=device)
 
-    def _draw(
-        self, logits: torch.Tensor, noise: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """
-        Tokens by inversion of the tempered, truncated distribution function; their log-probabilities under it; and the
-        tokens it was truncated to.
-        """
-        if self.config.temperature == 0:
-            return logits.argmax(-1), logits.new_zeros(logits.shape[0]), None
-        logits, support = self._truncate(logits / self.config.temperature)
-        log_probs = logits.log_softmax(-1)
-        # In float64 where there is one, and a hair below 1: rounding must not merge rare tokens, nor pass the last.
-        cumulative = log_probs.to(noise.dtype).exp().cumsum(-1)
-        level = noise.clamp(max=1 - torch.finfo(noise.dtype).eps)[:, None] * cumulative[:, -1:]
-        drawn = torch.searchsorted(cumulative, level, right=True)
-        tokens = drawn if support is None else support.gather(-1, drawn).long()
-        return tokens[:, 0], log_probs.gather(-1, drawn)[:, 0], support
-
-    def _truncate(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The logits of the tokens that may be drawn, and their ids, `-1` where fewer than `top_k` are left."""
-        if self.config.top_k is None:
-            return logits, None
-        kept, ids = logits.topk(min(self.config.top_k, logits.shape[-1] - 1), dim=-1)  # never the mask token
-        probabilities = kept.softmax(-1)
-        beyond = probabilities.cumsum(-1) - probabilities >= self.config.top_p  # the first one always stays
-        support = ids.new_full((len(ids), self.config.top_k), -1, dtype=torch.int32)
-        support[:, : ids.shape[1]] = ids.int().masked_fill(beyond, -1)
-        return kept.masked_fill(beyond, torch.finfo(kept.dtype).min), support
-
     def _finished(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows whose text is decided: all is written, or all up to the first end-of-text token."""
         record = self.trajectory
@@ -358,6 +331,11 @@ class _Rollout:
             ends = torch.isin(record.completion_ids[rows], self.eos) & written
             written = written | (ends.cumsum(-1) > 0)
         return written.all(-1)
+
+
+def _spread(values: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
+    """One value per masked position, in a block."""
+    return torch.zeros(masked.shape, dtype=values.dtype, device=values.device).masked_scatter(masked, values)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -114,14 +115,14 @@ def score_views(
             block, drawn_row = used[len(views) :].nonzero(as_tuple=True)
             head_positions[canvas_of[len(views) + block, drawn_row]] += block * block_length
     visible = (distinct >= 0).to(batch.prompt_mask.dtype)
-    logits, outputs = predict(model, spec, distinct.clamp(min=0), visible, positions, head_positions)
-    if temperature != 1.0:  # a copy of the largest tensor there is
-        logits = logits / temperature
-
-    # Rows of `logits` are the True entries of `positions`, in order: counting them gives each token its row.
+    # Logits come at the True entries of `positions`, in order: counting them gives each token its place.
     rank = (positions.flatten().cumsum(0) - 1).view_as(positions)
-    logits_row = rank[canvas_of[view, row], prompt_length + column]
-    log_probs, token_entropies = _score_tokens(logits, logits_row, batch.trajectory, row, column, entropies)
+    place = rank[canvas_of[view, row], prompt_length + column]
+    token_scores = _TokenScores(batch.trajectory, place, row, column, temperature, entropies)
+    reduced, outputs = predict(
+        model, spec, distinct.clamp(min=0), visible, positions, token_scores.reduction, head_positions
+    )
+    log_probs, token_entropies = token_scores.by_token(reduced)
     flat = (row * len(views) + view) * length + column
 
     def spread(values: torch.Tensor) -> torch.Tensor:
@@ -150,30 +151,78 @@ def _distinct_canvases(
     return distinct, index[(used.flatten().cumsum(0) - 1).clamp(min=0)].view_as(used)
 
 
-def _score_tokens(
-    logits: torch.Tensor,
-    logits_row: torch.Tensor,
-    trajectory: Trajectory,
-    row: torch.Tensor,
-    column: torch.Tensor,
-    entropies: str,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities and entropies of some tokens, in the distribution that the rollout drew from."""
-    tokens = trajectory.completion_ids[row, column]
-    if trajectory.support is None:
-        log_probs = logits.log_softmax(-1)
-        token_log_probs = log_probs[logits_row, tokens]
-    else:
-        support = trajectory.support[row, column].long()  # (tokens, top_k), padded with -1
-        kept = logits[logits_row[:, None], support.clamp(min=0)]
-        log_probs = kept.masked_fill(support < 0, torch.finfo(kept.dtype).min).log_softmax(-1)
-        drawn = (support == tokens[:, None]).int().argmax(-1, keepdim=True)
-        token_log_probs = log_probs.gather(-1, drawn)[:, 0]
-    if entropies == "none":
-        return token_log_probs, torch.zeros_like(token_log_probs)
-    with nullcontext() if entropies == "grad" else torch.no_grad():
-        values = entropy_of(log_probs)
-    return token_log_probs, values[logits_row] if trajectory.support is None else values
+class _TokenScores:
+    """
+    Log-probabilities and entropies of tokens, in the distribution that the rollout drew from.
+
+    Several tokens may be scored at one position, those of the completions that share a canvas: they are the position's
+    candidates, `(positions, most tokens at a position)`.
+
+    Args:
+        trajectory ([`~trl_diffusion.Trajectory`]):
+            The rollouts.
+        place (`torch.Tensor` of shape `(tokens,)`, int64):
+            The predicted position at which each token is scored.
+        row, column (`torch.Tensor` of shape `(tokens,)`, int64):
+            Where the tokens are in the rollouts.
+        temperature (`float`):
+            Of the scored distribution.
+        entropies (`str`):
+            See [`score_views`].
+    """
+
+    def __init__(
+        self,
+        trajectory: Trajectory,
+        place: torch.Tensor,
+        row: torch.Tensor,
+        column: torch.Tensor,
+        temperature: float,
+        entropies: str,
+    ) -> None:
+        self.place, self.temperature, self.entropies = place, temperature, entropies
+        # Which of its position's tokens each one is: its distance from the first of them when they are sorted.
+        ordered, order = place.sort(stable=True)
+        first = torch.searchsorted(ordered, ordered)
+        self.slot = torch.empty_like(place)
+        self.slot[order] = torch.arange(len(place), device=place.device) - first
+        shape = (int(place.max()) + 1, int(self.slot.max()) + 1) if len(place) else (0, 1)
+        self.candidates = self._at_positions(trajectory.completion_ids[row, column], shape)
+        self.support = None
+        if trajectory.support is not None:  # (tokens, top_k), padded with -1
+            self.support = self._at_positions(trajectory.support[row, column].long(), shape)
+
+    def _at_positions(self, values: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+        table = values.new_zeros(*shape, *values.shape[1:])
+        table[self.place, self.slot] = values
+        return table
+
+    def reduction(self, logits: torch.Tensor, rows: slice) -> tuple[torch.Tensor, ...]:
+        """The candidates' log-probabilities and entropies, `(n, candidates)`; all candidates may share an entropy."""
+        if self.temperature != 1.0:
+            logits = logits / self.temperature
+        candidates = self.candidates[rows]
+        if self.support is None:
+            log_probs = logits.log_softmax(-1)
+            scores = log_probs.gather(-1, candidates)
+        else:
+            support = self.support[rows]
+            kept = logits.gather(-1, support.clamp(min=0).flatten(1)).view_as(support)
+            log_probs = kept.masked_fill(support < 0, torch.finfo(kept.dtype).min).log_softmax(-1)
+            drawn = (support == candidates[..., None]).int().argmax(-1, keepdim=True)
+            scores = log_probs.gather(-1, drawn)[..., 0]
+        if self.entropies == "none":
+            return (scores,)
+        with nullcontext() if self.entropies == "grad" else torch.no_grad():
+            entropy = entropy_of(log_probs)
+        return scores, entropy[:, None] if self.support is None else entropy
+
+    def by_token(self, reduced: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probability and entropy of each token."""
+        scores = reduced[0][self.place, self.slot]
+        if self.entropies == "none":
+            return scores, torch.zeros_like(scores)
+        return scores, reduced[1].expand_as(reduced[0])[self.place, self.slot]
 
 
 def _block_starts(trajectory: Trajectory, per_block: bool) -> torch.Tensor:

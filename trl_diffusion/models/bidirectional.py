@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from torch import nn
+from transformers.modeling_outputs import CausalLMOutput
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils import find_adapter_config_file
 
+from .head import LMHead, Reduction, reduce_whole
 from .hub import hub_options, saved_generation_config
-from .threshold import ThresholdHeadMixin, ThresholdOutput
+from .threshold import ThresholdHeadMixin
 
 
 if TYPE_CHECKING:
@@ -71,6 +73,22 @@ def block_causal_mask(attention_mask: torch.Tensor, block: int) -> torch.Tensor:
     return (block_of[:, :, None] >= block_of[:, None]) & real[:, None]
 
 
+@dataclass
+class DiffusionOutput(CausalLMOutput):
+    """
+    What a masked diffusion LM says where it is not asked for logits alone.
+
+    Args:
+        reduced (`tuple[torch.Tensor, ...]`, *optional*):
+            What the reduction made of the logits.
+        threshold_outputs (`torch.Tensor` of shape `(rows, num_outputs)`, *optional*):
+            Of the threshold head.
+    """
+
+    reduced: tuple[torch.Tensor, ...] | None = None
+    threshold_outputs: torch.Tensor | None = None
+
+
 class BidirectionalMixin(_Model):
     """For backbones, the models without an LM head. Mixed in before transformers' class."""
 
@@ -116,7 +134,11 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
 
     def post_init(self) -> None:
         self._make_threshold_head()
+        self.lm_head = LMHead.of(self.lm_head)
         super().post_init()
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        super().set_output_embeddings(LMHead.of(new_embeddings))
 
     def _init_weights(self, module: nn.Module) -> None:
         head = getattr(self, "threshold_head", None)
@@ -131,15 +153,19 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
         attention_mask: torch.Tensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         threshold_positions: torch.Tensor | None = None,
+        reduction: Reduction | None = None,
         **kwargs,
     ):
         """
-        transformers' own, with the threshold head where it is asked for.
+        transformers' own, with the threshold head where it is asked for, and without the logits where they are not.
 
         Args:
             threshold_positions (`torch.Tensor` of shape `(rows,)`, *optional*):
                 Position whose hidden state the threshold head reads in each row. The output then has
                 `threshold_outputs`.
+            reduction (`Callable`, *optional*):
+                What is wanted of the logits, in their place: see [`~trl_diffusion.models.head.reduce_logits`]. The
+                output then has `reduced`, for the positions in `logits_to_keep`.
         """
         if kwargs.get("labels") is not None:
             raise ValueError(
@@ -155,18 +181,25 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
             attention_mask = (block_causal_mask(real, block) | diagonal)[:, None]
         if attention_mask is not None and attention_mask.dim() == 4:
             attention_mask = self._pattern(attention_mask)
-        if threshold_positions is None:
+        if threshold_positions is None and reduction is None:
             return super().forward(
                 input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=logits_to_keep, **kwargs
             )
-        if self.threshold_head is None:
-            raise ValueError("`threshold_positions` needs a threshold head; see `add_threshold_head`.")
         hidden_states = self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs).last_hidden_state
-        rows = torch.arange(len(threshold_positions), device=threshold_positions.device)
-        return ThresholdOutput(
-            logits=self.lm_head(slice_logits_to_keep(hidden_states, logits_to_keep)),
-            threshold_outputs=self.threshold_head(hidden_states[rows, threshold_positions]),
-        )
+        output = DiffusionOutput()
+        if threshold_positions is not None:
+            if self.threshold_head is None:
+                raise ValueError("`threshold_positions` needs a threshold head; see `add_threshold_head`.")
+            rows = torch.arange(len(threshold_positions), device=threshold_positions.device)
+            output.threshold_outputs = self.threshold_head(hidden_states[rows, threshold_positions])
+        kept = slice_logits_to_keep(hidden_states, logits_to_keep)
+        if reduction is None:
+            output.logits = self.lm_head(kept)
+        elif isinstance(self.lm_head, LMHead):
+            output.reduced = self.lm_head(kept, reduction)
+        else:
+            output.reduced = reduce_whole(self.lm_head(kept), reduction)
+        return output
 
     def _pattern(self, mask: torch.Tensor) -> torch.Tensor:
         """A mask of who sees whom, as the attention implementation takes it."""

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
+
+from .head import Reduction, reduce_whole
 
 
 if TYPE_CHECKING:
@@ -81,11 +85,14 @@ class DiffusionSpec:
         attention_block (`int`, *optional*):
             Length of the blocks of a block-causal model, counted from the first token of the prompt: `block_size` in
             its configuration.
+        reduces_logits (`bool`, *optional*, defaults to `False`):
+            Whether the model's `forward` takes a `reduction`, so that logits are never there in full.
     """
 
     mask_token_id: int
     logit_shift: int = 0
     attention_block: int | None = None
+    reduces_logits: bool = False
 
 
 def resolve_spec(
@@ -125,7 +132,13 @@ def resolve_spec(
     logit_shift = getattr(model.config, "logit_shift", None)
     if logit_shift is None:
         logit_shift = family.logit_shift
-    return DiffusionSpec(mask_token_id, logit_shift, getattr(model.config, "block_size", None))
+    reduces = any("reduction" in inspect.signature(part.forward).parameters for part in _wrapped(model))
+    return DiffusionSpec(mask_token_id, logit_shift, getattr(model.config, "block_size", None), reduces)
+
+
+def _wrapped(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The model, and what PEFT has wrapped."""
+    return [model, cast(Any, model).get_base_model()] if hasattr(model, "get_base_model") else [model]
 
 
 class Prediction(NamedTuple):
@@ -133,13 +146,13 @@ class Prediction(NamedTuple):
     What a model says about masked positions.
 
     Args:
-        logits (`torch.Tensor` of shape `(positions, vocabulary)`):
-            At least float32. The mask token has probability zero.
+        reduced (`tuple[torch.Tensor, ...]`):
+            What the reduction made of the logits, in the order of the positions.
         threshold_outputs (`torch.Tensor` of shape `(rows, num_outputs)`, *optional*):
             Of the threshold head, if it was asked.
     """
 
-    logits: torch.Tensor
+    reduced: Sequence[torch.Tensor]
     threshold_outputs: torch.Tensor | None
 
 
@@ -149,11 +162,12 @@ def predict(
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
     positions: torch.Tensor,
+    reduction: Reduction,
     threshold_positions: torch.Tensor | None = None,
     **options: Any,
 ) -> Prediction:
     """
-    Predict the tokens at chosen positions, and compute logits at no others.
+    Predict the tokens at chosen positions, and compute logits at no others, nor at all of these at a time.
 
     Args:
         model (`torch.nn.Module`):
@@ -167,24 +181,33 @@ def predict(
             whom.
         positions (`torch.Tensor` of shape `(rows, length)`, bool):
             Positions to predict.
+        reduction (`Callable`):
+            What is wanted of the logits, see [`~trl_diffusion.models.head.reduce_logits`]. The mask token has
+            probability zero.
         threshold_positions (`torch.Tensor` of shape `(rows,)`, *optional*):
             Where the threshold head reads.
         options:
             For the model's `forward`.
 
     Returns:
-        [`Prediction`]: logits in the order of `positions.nonzero()`.
+        [`Prediction`]: in the order of `positions.nonzero()`.
     """
     if spec.logit_shift:
         positions = positions.roll(-spec.logit_shift, dims=1)
     if threshold_positions is not None:
         options["threshold_positions"] = threshold_positions
+
+    def without_mask(logits: torch.Tensor, rows: slice) -> tuple[torch.Tensor, ...]:
+        logits[:, spec.mask_token_id] = torch.finfo(logits.dtype).min
+        return reduction(logits, rows)
+
+    if spec.reduces_logits:
+        options["reduction"] = without_mask
     output = model(
         input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=positions, use_cache=False, **options
     )
-    logits = output.logits if output.logits.dtype == torch.float64 else output.logits.float()
-    logits[:, spec.mask_token_id] = torch.finfo(logits.dtype).min
-    return Prediction(logits, None if threshold_positions is None else output.threshold_outputs)
+    reduced = output.reduced if spec.reduces_logits else reduce_whole(output.logits, without_mask)
+    return Prediction(reduced, None if threshold_positions is None else output.threshold_outputs)
 
 
 def entropy_of(log_probs: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,6 @@ from typing import Any, cast
 import torch
 from torch import nn
 from transformers import initialization as init
-from transformers.modeling_outputs import CausalLMOutput
 
 
 DEFAULT_GRIDS = {
@@ -184,13 +183,6 @@ class ThresholdHead(nn.Module):
         init.zeros_(self.output.weight)
         bias = self.output.bias
         init.copy_(bias, torch.tensor(self.policy.initial_outputs(), device=bias.device))
-
-
-@dataclass
-class ThresholdOutput(CausalLMOutput):
-    """A model's output with that of its threshold head, `(rows, num_outputs)`."""
-
-    threshold_outputs: torch.Tensor | None = None
 
 
 class ThresholdHeadMixin:

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The LM head that never holds its logits: the same numbers, and a bound on the largest tensor."""
+
+import copy
+import math
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+from transformers import AutoModelForCausalLM
+
+from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler
+from trl_diffusion.generation.drawing import draw
+from trl_diffusion.likelihood import ExactSteps, RolloutBatch, TwoTimesMeanField, score_views
+from trl_diffusion.models import DiffusionSpec, head, resolve_spec
+from trl_diffusion.models.head import LMHead
+from trl_diffusion.models.spec import predict
+
+from .conftest import in_float64, make_model
+from .families import FAMILIES, VOCABULARY, write_checkpoint
+
+
+class LargestTensor(TorchDispatchMode):
+    """Elements of the largest tensor that is made."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_flatten(result)[0]:
+            if isinstance(leaf, torch.Tensor):
+                self.elements = max(self.elements, leaf.numel())
+        return result
+
+
+@pytest.fixture(params=FAMILIES)
+def model(request, tmp_path):
+    write_checkpoint(request.param, tmp_path)
+    return in_float64(AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)).eval()
+
+
+def chunks_of(monkeypatch, positions):
+    """Logits of at most so many positions at a time."""
+    monkeypatch.setattr(head, "MAX_LOGITS", positions * VOCABULARY + 1)
+
+
+def rollout(model, **options):
+    ids = torch.tensor([[0, 3, 4, 5], [6, 7, 8, 9], [6, 7, 8, 9]])
+    mask = torch.tensor([[0, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]])
+    decoder = DiffusionGenerationConfig(max_new_tokens=8, block_length=4, entropy_bound=1.0, **options)
+    trajectory = DiffusionSampler(model, decoder).sample(ids, mask, seeds=torch.arange(3))
+    return RolloutBatch(ids, mask, trajectory.unmask_step >= 0, trajectory, torch.arange(6).view(3, 2))
+
+
+def gradients(model, batch, estimator, entropies):
+    """Scores, and the gradient of some function of them."""
+    spec = resolve_spec(model)
+    part = estimator.passes(batch, 0, spec.mask_token_id)[0]
+    scores = score_views(model, spec, part.views, batch, entropies=entropies)
+    loss = (scores.log_probs * torch.arange(1, 9)).sum()
+    if entropies == "grad":
+        loss = loss + scores.entropies.square().sum()
+    model.zero_grad()
+    loss.backward()
+    return scores, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("entropies", ["grad", "detached", "none"])
+@pytest.mark.parametrize(
+    ("estimator", "top_k"), [(TwoTimesMeanField(), None), (ExactSteps(), None), (ExactSteps(), 5)]
+)
+def test_chunks_change_neither_scores_nor_gradients(model, monkeypatch, estimator, top_k, entropies):
+    batch = rollout(model, top_k=top_k)
+    whole, expected = gradients(model, batch, estimator, entropies)
+    for positions in (1, 3):
+        chunks_of(monkeypatch, positions)
+        chunked, found = gradients(model, batch, estimator, entropies)
+        torch.testing.assert_close(chunked.log_probs, whole.log_probs, atol=1e-12, rtol=0)
+        torch.testing.assert_close(chunked.entropies, whole.entropies, atol=1e-12, rtol=0)
+        assert found.keys() == expected.keys() and len(found) > 10
+        for name, gradient in expected.items():
+            torch.testing.assert_close(found[name], gradient, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.0}, {"top_k": 5, "top_p": 0.9}])
+def test_chunks_change_nothing_in_rollouts(model, monkeypatch, options):
+    whole = rollout(model, **options).trajectory
+    for positions in (1, 3):
+        chunks_of(monkeypatch, positions)
+        chunked = rollout(model, **options).trajectory
+        assert torch.equal(chunked.completion_ids, whole.completion_ids)
+        assert torch.equal(chunked.unmask_step, whole.unmask_step)
+        torch.testing.assert_close(chunked.log_probs, whole.log_probs, atol=1e-6, rtol=0)
+
+
+def test_the_largest_tensor_has_no_more_than_a_chunk_of_logits(monkeypatch):
+    """In rollouts and in updates, whose gradient buffer of the embedding is as large as the head."""
+    vocabulary = 4000
+    model = make_model(vocabulary)
+    for parameter in (model.lm_head.weight, model.model.embed_tokens.weight):
+        parameter.requires_grad_(False)
+    largest = {}
+    for positions in (2, 100):
+        monkeypatch.setattr(head, "MAX_LOGITS", positions * vocabulary)
+        for rows in (2, 6):
+            ids = torch.randint(2, 100, (rows, 4))
+            with LargestTensor() as mode:
+                decoder = DiffusionGenerationConfig(max_new_tokens=8, block_length=8, entropy_bound=0.0)
+                trajectory = DiffusionSampler(model, decoder).sample(ids, seeds=torch.arange(rows))
+                seeds = torch.arange(rows)[:, None]
+                batch = RolloutBatch(ids, torch.ones_like(ids), trajectory.unmask_step >= 0, trajectory, seeds)
+                gradients(model, batch, ExactSteps(), "grad")
+            largest[positions, rows] = mode.elements
+    padded = -(-vocabulary // 512) * 512  # to whole buckets
+    size = max(2 * padded, model.lm_head.weight.numel())
+    assert largest[2, 2] == largest[2, 6] == size
+    assert largest[100, 6] == 6 * 8 * padded > largest[100, 2]
+
+
+def test_the_head_reduces_however_the_model_is_made(model):
+    """The way that holds all logits is not taken unnoticed."""
+    name = type(model).__name__
+
+    def check(model):
+        assert resolve_spec(model).reduces_logits, name
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        assert type(base.lm_head) is LMHead, name
+        calls = []
+        base.lm_head.register_forward_hook(lambda module, args, output: calls.append(type(output)))
+        ids = torch.tensor([[3, 4, 5, 6]])
+        predict(model, resolve_spec(model), ids, torch.ones_like(ids), ids > 4, lambda logits, _: (logits[:, 0],))
+        assert calls == [tuple], name
+
+    check(model)
+    check(type(model)(copy.deepcopy(model.config)))
+    check(get_peft_model(copy.deepcopy(model), LoraConfig(r=2, target_modules=["q_proj"])))
+    resized = copy.deepcopy(model)
+    resized.resize_token_embeddings(VOCABULARY + 3)
+    check(resized)
+
+
+def test_other_heads_and_models_are_reduced_after_the_fact(model, monkeypatch):
+    chunks_of(monkeypatch, 2)
+    batch = rollout(model)
+    spec = resolve_spec(model)
+    views = TwoTimesMeanField().passes(batch, 0, spec.mask_token_id)[0].views
+    expected = score_views(model, spec, views, batch)
+    foreign = DiffusionSpec(spec.mask_token_id, spec.logit_shift, spec.attention_block)
+    assert not foreign.reduces_logits
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj", "lm_head"]))
+    for other in (
+        score_views(model, foreign, views, batch),
+        score_views(adapted, resolve_spec(adapted), views, batch),
+    ):
+        torch.testing.assert_close(other.log_probs, expected.log_probs, atol=1e-12, rtol=0)
+        torch.testing.assert_close(other.entropies, expected.entropies, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("vocabulary", [3, 512, 513, 2000])
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+def test_tokens_are_drawn_by_inversion(vocabulary, temperature):
+    """Against the distribution function in one piece, and at its very ends."""
+    generator = torch.Generator().manual_seed(vocabulary)
+    logits = 3 * torch.randn(200, vocabulary, generator=generator, dtype=torch.float64)
+    logits[:, 1] = torch.finfo(torch.float64).min  # the mask token
+    logits[:, -1] = torch.finfo(torch.float64).min  # rounding must not pass the last that is possible
+    noise = torch.rand(200, generator=generator, dtype=torch.float64)
+    noise[:3] = torch.tensor([0.0, 1.0, 1 - 2**-53])
+    tokens, log_probs = draw(logits, noise, DiffusionGenerationConfig(temperature=temperature))
+    expected = (logits / temperature).log_softmax(-1)
+    cumulative = expected.exp().cumsum(-1)
+    rows = torch.arange(200)
+    above = cumulative[rows, tokens]
+    below = torch.where(tokens > 0, cumulative[rows, (tokens - 1).clamp(min=0)], 0.0)
+    assert bool(((below <= noise + 1e-12) & (noise <= above + 1e-12)).all())
+    assert not set(tokens.tolist()) & {1, vocabulary - 1} and tokens[0] == 0
+    torch.testing.assert_close(log_probs, expected[rows, tokens])
+
+
+def test_drawn_tokens_have_their_frequencies():
+    probs = torch.zeros(1500, dtype=torch.float64)
+    probs[[0, 3, 511, 512, 1024, 1400]] = torch.tensor([0.05, 0.2, 0.3, 0.1, 0.25, 0.1], dtype=torch.float64)
+    count = 20_000
+    noise = torch.rand(count, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    tokens, _ = draw(probs.log().clamp(min=-1e4).expand(count, -1), noise, DiffusionGenerationConfig())
+    found = torch.bincount(tokens, minlength=1500) / count
+    for token in probs.nonzero()[:, 0].tolist():
+        p = probs[token].item()
+        assert abs(found[token] - p) < 4 * math.sqrt(p * (1 - p) / count)
+    assert found[probs == 0].sum() == 0
