@@ -13,7 +13,7 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler
-from trl_diffusion.models import ThresholdHeadConfig, get_family
+from trl_diffusion.models import ThresholdHeadConfig, get_family, resolve_spec
 from trl_diffusion.trainer.preflight import check_model_id
 
 from .families import FAMILIES, write_checkpoint
@@ -204,6 +204,12 @@ def test_adapters_that_would_not_be_trained_are_refused(build, paths, tmp_path):
         ({"modules_to_save": ["threshold_head"]}, "`peft_config.modules_to_save` .* threshold_head"),
         ({"exclude_modules": ["gate"]}, "`peft_config.exclude_modules` .* gate"),
         ({"target_parameters": ["q_proj.wieght"]}, "`peft_config.target_parameters` .* q_proj.wieght"),
+        ({"modules_to_save": "lm_head"}, "`peft_config.modules_to_save` must be a list"),
+        ({"rank_pattern": {"qq_proj": 8}}, "`peft_config.rank_pattern` .* qq_proj"),
+        ({"alpha_pattern": {"qq_proj": 8}}, "`peft_config.alpha_pattern` .* qq_proj"),
+        ({"layers_to_transform": [0, 99]}, "`peft_config.layers_to_transform`: the model has no layer 99"),
+        ({"target_modules": "("}, "is no regular expression"),
+        ({"task_type": "SEQ_CLS"}, "`peft_config.task_type` must be 'CAUSAL_LM'"),
     ],
 )
 @pytest.mark.parametrize("loaded", [False, True])
@@ -211,6 +217,36 @@ def test_names_that_match_nothing_are_refused(build, paths, options, words, load
     model = AutoModelForCausalLM.from_pretrained(paths["llada"]) if loaded else paths["llada"]
     with pytest.raises(ValueError, match=words):
         build("diffpo", model=model, peft_config=LoraConfig(r=2, **options))
+
+
+@pytest.mark.parametrize("options", [{"target_modules": ["q_proj", "embed_tokens"]}, {"trainable_token_indices": [1]}])
+def test_the_embedding_may_be_wrapped(build, paths, options):
+    trainer, before = train(build, "diffpo", paths["a2d-qwen2"], peft_config=LoraConfig(r=2, **options))
+    assert any("embed_tokens" in name for name in moved(trainer, before))
+
+
+def test_patterns_that_match_pass(build, paths):
+    lora = LoraConfig(r=2, rank_pattern={r"layers\.0\.self_attn\.q_proj": 3}, layers_to_transform=[0])
+    trainer = build("diffpo", model=paths["llada"], peft_config=lora)
+    ranks = {p.shape[0] for n, p in trainer.model.named_parameters() if "lora_A" in n}
+    assert ranks == {2, 3} and not any("layers.1" in n for n, p in trainer.model.named_parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_the_mask_token_travels_with_the_model(build, paths, tmp_path, lora):
+    """The one that it was trained with, whatever the configuration of its base model says."""
+    peft_config = LoraConfig(r=2, init_lora_weights=False) if lora else None
+    trainer, _ = train(build, "diffpo", paths["llada"], mask_token_id=9, peft_config=peft_config)
+    trainer.save_model(tmp_path / "out")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert DiffusionSampler(model).spec.mask_token_id == 9
+    assert resolve_spec(model, mask_token_id=4).mask_token_id == 4
+
+
+def test_quantising_a_loaded_model_is_refused(build, paths):
+    model = AutoModelForCausalLM.from_pretrained(paths["llada"])
+    with pytest.raises(ValueError, match="`quantization_config` has no effect"):
+        build("diffpo", model=model, quantization_config=BitsAndBytesConfig(**NF4), peft_config=LoraConfig(r=2))
 
 
 def test_a_configuration_of_the_user_is_not_changed(build, paths):

@@ -6,7 +6,8 @@ import json
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM
+from trl import ModelConfig, get_quantization_config
 
 from trl_diffusion.scripts.check import main
 from trl_diffusion.scripts.memory import kept_for_backward
@@ -50,7 +51,7 @@ def test_what_is_said_of_every_family(checkpoint, capsys, family):
     memory = report["memory"]
     assert memory["weights"] == 2 * sum(sizes.values()) + 4 * report["lora"]["trained"]
     assert memory["optimizer"] == 2 * memory["gradients"] == 8 * report["lora"]["trained"]
-    assert memory["logits"] == 10 * 2 * 16 * VOCABULARY and memory["checkpointed"] < memory["activations"]
+    assert memory["logits"] == 18 * 2 * 16 * VOCABULARY and memory["checkpointed"] < memory["activations"]
 
 
 def test_memory_of_full_training_and_of_4_bit_weights(checkpoint, capsys):
@@ -63,17 +64,29 @@ def test_memory_of_full_training_and_of_4_bit_weights(checkpoint, capsys):
         8 * size,
         0,
     )
+    assert full["total"] == 16 * size + full["checkpointed"] + full["logits"]
     sharded = report_of(capsys, path, *SMALL, "--full", "--num_processes", 4)["memory"]
-    assert sharded == full | {n: full[n] / 4 for n in ("weights", "gradients", "optimizer")} | {"gathered": 2 * size}
+    for name in ("weights", "gradients", "optimizer"):
+        assert sharded[name] == full[name] / 4
+    update = sharded["checkpointed"] + sharded["logits"]
+    assert sharded["gathered"] == 2 * size and sharded["total"] == 4 * size + max(2 * size, update)
     replicated = report_of(capsys, path, *SMALL, "--num_processes", 4)["memory"]
     assert replicated == report_of(capsys, path, *SMALL)["memory"] and replicated["gathered"] == 0
-    for option in ({"load_in_4bit": True, "bnb_4bit_use_double_quant": True}, {"load_in_8bit": True}):
-        quantised = report_of(capsys, path, *SMALL, f"--{next(iter(option))}", "--lora_r", 1)
+    for option in ("load_in_4bit", "load_in_8bit"):
+        quantised = report_of(capsys, path, *SMALL, f"--{option}", "--lora_r", 1)
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=torch.bfloat16, quantization_config=BitsAndBytesConfig(**option)
+            path,
+            dtype=torch.bfloat16,
+            quantization_config=get_quantization_config(ModelConfig(dtype="bfloat16", **{option: True})),
         )
-        weights = quantised["memory"]["weights"] - 4 * quantised["lora"]["trained"]
-        assert weights == pytest.approx(model.get_memory_footprint(), rel=0.05)  # which leaves out the scales
+        weights, trained = quantised["memory"]["weights"], quantised["lora"]["trained"]
+        scales = sum(  # which the footprint leaves out
+            p.quant_state.absmax.nbytes if option == "load_in_4bit" else p.SCB.nbytes
+            for name, p in model.named_parameters()
+            if name.endswith("proj.weight")
+        )
+        assert weights - 2 * trained == pytest.approx(model.get_memory_footprint() + scales, rel=0.02)
+        assert (quantised["memory"]["gradients"], quantised["memory"]["optimizer"]) == (2 * trained, 4 * trained)
 
 
 @pytest.mark.parametrize("lora", [False, True])
@@ -96,8 +109,12 @@ def test_what_is_kept_is_what_a_real_forward_pass_keeps(checkpoint, lora):
 
     real.train()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        logits = real(torch.zeros(2, 24, dtype=torch.long), logits_to_keep=16, use_cache=False).logits
-        scores = logits.float().log_softmax(-1)
+        (scores,) = real(
+            torch.zeros(2, 24, dtype=torch.long),
+            logits_to_keep=16,
+            use_cache=False,
+            reduction=lambda logits, _: (logits.log_softmax(-1)[:, 0],),
+        ).reduced
     expected = sum(storage.nbytes() for storage in kept.values())
     assert scores.requires_grad
     with torch.device("meta"):
@@ -119,6 +136,14 @@ def test_what_is_kept_is_what_a_real_forward_pass_keeps(checkpoint, lora):
         ({"n_heads": 3}, "must be a multiple of `n_heads` (3)"),
         ({"n_kv_heads": 3}, "must be a multiple of `n_kv_heads` (3)"),
         ({"n_layers": [2]}, "TypeError"),
+        ({"n_layers": 0}, "not found in the base model"),
+        ({"mask_token_id": "1"}, "mask_token_id"),
+        ({"logit_shift": 5}, "`logit_shift` of the model's configuration must be 0 or 1, got 5"),
+        ({"logit_shift": True}, "logit_shift"),
+        ({"block_size": -4}, "`block_size` of the model's configuration must be at least 1"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 4.0}}, "rope_scaling"),
+        ({"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 5e5}}, "rope_scaling"),
+        ({"layer_types": ["chunked_attention", "full_attention"]}, "layer_types"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantised by 'gptq'"),
     ],
 )
@@ -185,6 +210,13 @@ def test_ends_that_the_generation_configuration_names(checkpoint, capsys, tokeni
     (path / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 7]}))
     token = tokenizer.convert_ids_to_tokens(7)
     assert report_of(capsys, path, *SMALL)["facts"]["ends of text"] == ["0 '<|endoftext|>'", f"7 {token!r}"]
+
+
+@pytest.mark.parametrize("ends", [-1, 999999, "x", [[0]]])
+def test_ends_that_cannot_be(checkpoint, capsys, ends):
+    path = checkpoint("dream")
+    (path / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    assert report_of(capsys, path, *SMALL)["problems"]
 
 
 @pytest.mark.parametrize("bits", [4, 8])

@@ -20,7 +20,7 @@ from transformers import (
 
 from trl_diffusion.models import convert_causal_lm, resolve_spec
 
-from .conftest import in_float64
+from .conftest import in_float64, make_model
 from .families import LAYERS, MLP, WIDTH
 from .reference import Architecture
 from .reference import logits as reference_logits
@@ -117,6 +117,8 @@ def test_what_cannot_be_converted(tokenizer):
         (gpt2, "GPT2LMHeadModel"),
         (adapted, "PeftModel"),
         (causal_model("a2d-llama", 23).model, "Ll"),
+        (convert_causal_lm(causal_model("a2d-llama", 23), tokenizer), "A2DLlamaLMHeadModel"),
+        (make_model(23), "LLaDAModelLM"),
     ):
         with pytest.raises(ValueError, match=f"`model` is a {name}.*can be converted"):
             convert_causal_lm(model, tokenizer)

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
@@ -151,6 +152,22 @@ def test_attention_is_bidirectional_and_generation_refused(checkpoints, family):
         model(one, labels=one)
     # What kernels that take no mask go by.
     assert not any(getattr(module, "is_causal", False) for module in model.modules()) or family == "sdar"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rope_scaling": {"type": "linear", "factor": 4.0}}, "`rope_scaling"),
+        ({"use_mrope": True}, "`use_mrope`"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e6}}, "`rope_scaling"),
+    ],
+)
+def test_what_no_dream_checkpoint_has_is_refused(checkpoints, tmp_path, change, words):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIGS["dream"] | change))
+    with pytest.raises((ValueError, StrictDataclassError), match=words):
+        AutoConfig.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"`rope_theta` is 99.0, and 1000000.0 .* Set both"):
+        AutoModelForCausalLM.from_pretrained(checkpoints["dream"][0], rope_theta=99.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -182,6 +182,7 @@ def test_tied_head_round_trips(tmp_path):
         ("n_kv_heads", 3),
         ("residual_dropout", 0.1),
         ("rope", False),
+        ("rope_scaling", {"type": "linear", "factor": 4.0}),
         ("scale_logits", True),
     ],
 )
@@ -204,6 +205,7 @@ def test_the_rotary_base_is_said_once_or_twice_alike():
     torch.testing.assert_close(AutoModelForCausalLM.from_config(config).model.rotary_emb.inv_freq, expected)
     given = LLaDAConfig(rope_parameters={"rope_type": "default", "rope_theta": 99.0})
     assert given.rope_theta == 99.0
+    LLaDAModelLM.from_pretrained(REFERENCE, rope_scaling=None)
 
 
 def test_configuration_answers_to_llamas_names():

@@ -240,16 +240,25 @@ class DiffusionGenerationConfig:
             )
         return cls(**settings | overrides)
 
-    def attach_to(self, model: PreTrainedModel) -> None:
+    def attach_to(self, model: PreTrainedModel, mask_token_id: int | None = None) -> None:
         """
         Have a model carry these settings in its `generation_config`, wherever it is saved or pushed. How to compute is
-        not among them; the description of the threshold head is, for adapters whose base model has none.
+        not among them; for adapters, whose base model may say nothing about them, the description of the threshold
+        head and the mask token are.
+
+        Args:
+            model ([`~transformers.PreTrainedModel`]):
+                The model, possibly wrapped by PEFT.
+            mask_token_id (`int`, *optional*):
+                The mask token it was trained with, if its configuration does not name it.
         """
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _COMPUTATION}
         settings["eos_token_ids"] = list(self.eos_token_ids)
         carrier = cast(Any, model.generation_config)
         setattr(carrier, _CARRIED_AS, settings)
         carrier.threshold_head = getattr(model.config, "threshold_head", None)
+        if mask_token_id is not None:
+            carrier.mask_token_id = mask_token_id
         carrier._from_model_config = False  # else loading it leaves out what is not transformers' own
 
     def describe(self) -> dict[str, Any]:

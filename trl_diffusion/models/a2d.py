@@ -146,7 +146,8 @@ def convert_causal_lm(
     ```
     """
     causal_types = {config.model_type.removeprefix("a2d-"): (config, cls) for config, _, cls in _CLASSES}
-    if not isinstance(model, (LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM)):
+    known = isinstance(model, PreTrainedModel) and model.config.model_type in causal_types
+    if not known or not hasattr(model, "lm_head"):
         raise ValueError(
             f"`model` is a {type(model).__name__}; LlamaForCausalLM, Qwen2ForCausalLM and Qwen3ForCausalLM can be "
             "converted. Merge an adapter first."

@@ -11,7 +11,7 @@ from left to right. A family is then a few classes of two lines, see `a2d.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import nn
@@ -53,6 +53,23 @@ class MaskedDiffusionConfigMixin:
     logit_shift: int | None = None
     threshold_head: dict | None = None
     is_causal: bool = False
+
+
+def plain_rotary(config: Any, options: dict[str, Any]) -> float:
+    """
+    Settle the rotary embedding of a configuration that has a `rope_theta` of its own beside transformers'
+    `rope_parameters`, before transformers' `__post_init__`. Returns the base.
+
+    Raises:
+        `ValueError`: If it is scaled, which no checkpoint of these families is.
+    """
+    parameters = dict(config.rope_parameters or {})
+    parameters = {"rope_type": "default", "rope_theta": config.rope_theta} | parameters
+    scaling = options.pop("rope_scaling", None)
+    if scaling is not None or parameters["rope_type"] != "default":
+        raise ValueError(f"`rope_scaling={scaling or parameters!r}` is not implemented: no checkpoint has it.")
+    config.rope_parameters = parameters
+    return float(parameters["rope_theta"])
 
 
 def block_causal_mask(attention_mask: torch.Tensor, block: int) -> torch.Tensor:
@@ -97,8 +114,17 @@ class BidirectionalMixin(_Model):
             raise ValueError(
                 f"{type(self.config).__name__} has no `is_causal = False`: transformers would build a causal mask."
             )
-        if "sliding_attention" in (getattr(self.config, "layer_types", None) or ()):
-            raise ValueError("Sliding windows are not supported: a position of a masked diffusion LM sees everything.")
+        if set(getattr(self.config, "layer_types", None) or ()) - {"full_attention"}:
+            raise ValueError(
+                f"Sliding windows are not supported (`layer_types={self.config.layer_types}`): a position of a masked "
+                "diffusion LM sees everything."
+            )
+        theta = getattr(self.config, "rope_theta", None)
+        rotary = (getattr(self.config, "rope_parameters", None) or {}).get("rope_theta")
+        if (
+            theta is not None and rotary is not None and theta != rotary
+        ):  # one was changed after the configuration was made
+            raise ValueError(f"`rope_theta` is {theta}, and {rotary} in `rope_parameters`. Set both.")
         for module in self.modules():
             if getattr(module, "is_causal", False):
                 setattr(module, "is_causal", False)  # noqa: B010  (a plain attribute, which mypy takes for a submodule)
@@ -196,9 +222,9 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
         if reduction is None:
             output.logits = self.lm_head(kept)
         elif isinstance(self.lm_head, LMHead):
-            output.reduced = self.lm_head(kept, reduction)
+            output.reduced = self.lm_head(kept.flatten(0, -2), reduction)
         else:
-            output.reduced = reduce_whole(self.lm_head(kept), reduction)
+            output.reduced = reduce_whole(self.lm_head(kept.flatten(0, -2)), reduction)
         return output
 
     def _pattern(self, mask: torch.Tensor) -> torch.Tensor:

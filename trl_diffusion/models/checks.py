@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from .spec import DiffusionSpec
+from .spec import DiffusionSpec, num_embeddings
 
 
 def token_problems(
-    model: PreTrainedModel, processing_class: PreTrainedTokenizerBase, mask_token_id: int | None, ends: Sequence[int]
+    model: PreTrainedModel,
+    processing_class: PreTrainedTokenizerBase,
+    mask_token_id: int | None,
+    ends: Sequence[int],
 ) -> list[str]:
     """
     What is wrong with a tokenizer for a model.
@@ -32,10 +33,15 @@ def token_problems(
         `list[str]`: sentences that say what to change.
     """
     problems = []
-    embeddings = cast(torch.nn.Embedding, model.get_input_embeddings()).num_embeddings
+    embeddings = num_embeddings(model)
     if not ends:
         problems.append(
             "`processing_class` has no end-of-text token, so that no completion would end. Set its `eos_token`."
+        )
+    if outside := [end for end in ends if type(end) is not int or not 0 <= end < embeddings]:
+        problems.append(
+            f"End-of-text tokens outside the model's {embeddings} embeddings: {', '.join(map(repr, outside))}. "
+            "Correct `eos_token_id` of the generation configuration."
         )
     if mask_token_id in ends:
         problems.append(f"`mask_token_id={mask_token_id}` is also an end-of-text token.")

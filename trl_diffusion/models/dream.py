@@ -21,7 +21,7 @@ from transformers import (
     Qwen2Tokenizer,
 )
 
-from .bidirectional import MaskedDiffusionConfigMixin, MaskedDiffusionMixin
+from .bidirectional import MaskedDiffusionConfigMixin, MaskedDiffusionMixin, plain_rotary
 
 
 @strict
@@ -59,10 +59,9 @@ class DreamConfig(MaskedDiffusionConfigMixin, Qwen2Config):
     use_cache: bool = False
 
     def __post_init__(self, **kwargs: Any):
-        if self.rope_scaling is not None or kwargs.get("use_mrope"):
-            raise ValueError("`rope_scaling` and `use_mrope` are not implemented for Dream: no checkpoint has them.")
-        if self.rope_parameters is None:
-            self.rope_parameters = {"rope_type": "default", "rope_theta": self.rope_theta}
+        if kwargs.get("use_mrope"):
+            raise ValueError("`use_mrope` is not implemented for Dream: no checkpoint has it.")
+        self.rope_theta = plain_rotary(self, {"rope_scaling": self.rope_scaling})
         super().__post_init__(**kwargs)
 
 

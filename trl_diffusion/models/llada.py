@@ -27,7 +27,7 @@ from transformers.conversion_mapping import register_checkpoint_conversion_mappi
 from transformers.core_model_loading import WeightConverter, WeightRenaming, apply_renamings
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from .bidirectional import BidirectionalMixin, MaskedDiffusionConfigMixin, MaskedDiffusionMixin
+from .bidirectional import BidirectionalMixin, MaskedDiffusionConfigMixin, MaskedDiffusionMixin, plain_rotary
 
 
 # What the Hub's configuration can say and this implementation does not do. A checkpoint that asks for it is refused
@@ -153,9 +153,7 @@ class LLaDAConfig(MaskedDiffusionConfigMixin, PreTrainedConfig):
             self.n_kv_heads = 1 if self.multi_query_attention else self.n_heads
         if self.mlp_hidden_size is None:
             self.mlp_hidden_size = int(self.mlp_ratio * self.d_model)
-        if self.rope_parameters is None:
-            self.rope_parameters = {"rope_type": "default", "rope_theta": self.rope_theta}
-        self.rope_theta = float(self.rope_parameters.setdefault("rope_theta", self.rope_theta))
+        self.rope_theta = plain_rotary(self, kwargs)
         super().__post_init__(**kwargs)
 
     @property
@@ -189,9 +187,8 @@ class LLaDAModel(BidirectionalMixin, LlamaModel):
     config_class = LLaDAConfig
 
     def __init__(self, config: LLaDAConfig):
-        rotary = cast(dict[str, Any], config.rope_parameters).get("rope_theta")
-        if rotary != config.rope_theta:  # one of them was changed after the configuration was made
-            raise ValueError(f"`rope_theta` is {config.rope_theta}, and {rotary} in `rope_parameters`. Set both.")
+        if config.rope_parameters is None:  # `from_pretrained(..., rope_scaling=None)` has removed them
+            plain_rotary(config, {})
         super().__init__(cast(LlamaConfig, config))
         # No `padding_idx`: in LLaDA's checkpoints the padding token is the end-of-text token, whose row must learn.
         self.embed_tokens = nn.Embedding(config.num_embeddings, config.d_model)

@@ -101,7 +101,8 @@ def resolve_spec(
     mask_token_id: int | None = None,
 ) -> DiffusionSpec:
     """
-    Find out how to read a model: its family from the configuration, its mask token from the first that names one.
+    Find out how to read a model: its family from the configuration, its mask token from the first that names one: the
+    argument, what a trainer has saved in the generation configuration, the configuration, the tokenizer.
 
     Args:
         model ([`~transformers.PreTrainedModel`]):
@@ -113,27 +114,36 @@ def resolve_spec(
 
     Raises:
         `ValueError`: If the model is no known masked diffusion LM, or no mask token can be found, or it lies outside
-            the model's vocabulary.
+            the model's vocabulary, or its configuration says what cannot be.
     """
     family = get_family(model.config)
-    if mask_token_id is None:
-        mask_token_id = getattr(model.config, "mask_token_id", None)
-    if mask_token_id is None:
-        mask_token_id = getattr(processing_class, "mask_token_id", None)
+    for source in (getattr(model, "generation_config", None), model.config, processing_class):
+        if mask_token_id is None:
+            mask_token_id = getattr(source, "mask_token_id", None)
     if mask_token_id is None:
         raise ValueError(
             "No mask token: neither the model's configuration nor the tokenizer defines `mask_token_id`. Pass "
             "`mask_token_id=...` (126336 for the LLaDA checkpoints on the Hub)."
         )
-    embedding = cast(torch.nn.Embedding, model.get_input_embeddings())
-    rows = embedding.num_embeddings  # not the shape of the weight, which a sharding engine may have emptied
-    if not 0 <= mask_token_id < rows:
-        raise ValueError(f"`mask_token_id={mask_token_id}` is outside the model's {rows} embeddings.")
+    rows = num_embeddings(model)
+    if type(mask_token_id) is not int or not 0 <= mask_token_id < rows:
+        raise ValueError(f"`mask_token_id={mask_token_id!r}` is outside the model's {rows} embeddings.")
     logit_shift = getattr(model.config, "logit_shift", None)
     if logit_shift is None:
         logit_shift = family.logit_shift
+    if type(logit_shift) is not int or logit_shift not in (0, 1):
+        raise ValueError(f"`logit_shift` of the model's configuration must be 0 or 1, got {logit_shift!r}.")
+    block = getattr(model.config, "block_size", None)
+    if block is not None and (type(block) is not int or block < 1):
+        raise ValueError(f"`block_size` of the model's configuration must be at least 1, got {block!r}.")
     reduces = any("reduction" in inspect.signature(part.forward).parameters for part in _wrapped(model))
-    return DiffusionSpec(mask_token_id, logit_shift, getattr(model.config, "block_size", None), reduces)
+    return DiffusionSpec(mask_token_id, logit_shift, block, reduces)
+
+
+def num_embeddings(model: PreTrainedModel) -> int:
+    """Rows of a model's embedding, which PEFT may have wrapped, and whose weight an engine may have emptied."""
+    modules = model.get_input_embeddings().modules()
+    return next(module for module in modules if isinstance(module, torch.nn.Embedding)).num_embeddings
 
 
 def _wrapped(model: torch.nn.Module) -> list[torch.nn.Module]:

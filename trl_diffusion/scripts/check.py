@@ -5,8 +5,9 @@
     python -m trl_diffusion.scripts.check GSAI-ML/LLaDA-8B-Instruct --lora_r 64 --load_in_4bit --batch_size 4
     python -m trl_diffusion.scripts.check Dream-org/Dream-v0-Instruct-7B --full --num_processes 8
 
-Nothing is downloaded but these two, and no weights are allocated: what an update keeps for its backward pass is
-counted by sending the real model through a forward pass on tensors that have a shape and no memory.
+Nothing is downloaded but these and the generation configuration, and no weights are allocated: what an update keeps
+for its backward pass is counted by sending the real model through a forward pass on tensors that have a shape and no
+memory.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Report:
     facts: dict[str, Any] = field(default_factory=dict)
     lora: dict[str, Any] = field(default_factory=dict)
     memory: Memory | None = None
+    bits: int | None = None
     problems: list[str] = field(default_factory=list)
 
 
@@ -51,14 +53,18 @@ def check(name: str, args: argparse.Namespace) -> Report:
     """Look at a checkpoint."""
     report = Report(name)
     try:
-        model = _empty_model(name, args)
-        family = get_family(model.config)
+        _look(report, name, args)
     except Exception as error:  # whatever may be wrong with a configuration, it is what this command is asked
         report.problems.append(_sentence(error))
-        return report
+    return report
+
+
+def _look(report: Report, name: str, args: argparse.Namespace) -> None:
+    model = _empty_model(name, args)
     config: Any = model.config
+    family = get_family(config)
     positions, block = getattr(config, "max_position_embeddings", None), getattr(config, "block_size", None)
-    bits = _bits(report, config, args)
+    report.bits = _bits(report, config, args)
     report.facts |= {
         "family": family.name,
         "class": type(model).__name__,
@@ -76,11 +82,10 @@ def check(name: str, args: argparse.Namespace) -> Report:
         )
     _check_tokens(report, model, name, args)
     report.lora = _lora(model, family, args.lora_r)
-    if bits is not None:
+    if report.bits is not None:
         rank = None if args.full else args.lora_r
         shape = (args.batch_size, args.prompt_length, args.completion_length)
-        report.memory = memory_of(model, Update(*shape, bits, family.lora_targets, rank, args.num_processes))
-    return report
+        report.memory = memory_of(model, Update(*shape, report.bits, family.lora_targets, rank, args.num_processes))
 
 
 def _empty_model(name: str, args: argparse.Namespace) -> PreTrainedModel:
@@ -170,14 +175,14 @@ def lines(report: Report, args: argparse.Namespace) -> list[str]:
         result.append(f"  {name:16} {text}")
     if report.memory is not None:
         how = "all parameters" if args.full else f"LoRA of rank {args.lora_r}"
-        bits = " on 4-bit weights" * args.load_in_4bit + " on 8-bit weights" * args.load_in_8bit
+        bits = f" on {report.bits}-bit weights" if report.bits != 16 else ""
         where = f"each of {args.num_processes} devices" if args.num_processes > 1 else "one device"
         result += [
             "",
             f"  An update of {how}{bits} on {where}, {args.batch_size} completions of",
             f"  {args.completion_length} tokens after prompts of {args.prompt_length} at a time:",
             *(f"  {name:16} {value / GIB:8.2f} GiB" for name, value in asdict(report.memory).items() if value),
-            f"  {'total':16} {report.memory.total / GIB:8.2f} GiB with gradient checkpointing; computed, not measured",
+            "  with gradient checkpointing; computed, not measured",
         ]
     result.append("")
     result += [f"PROBLEM: {problem}" for problem in report.problems] or ["Ready to train."]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -11,13 +11,15 @@ from peft import LoraConfig, get_peft_model
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedModel
 
+from ..models.head import MAX_LOGITS
 
-# Bytes of a weight of a matrix with `columns` inputs. In 4 bits: blocks of 64 with nested quantisation of the scales;
-# in 8 bits, one float32 scale per row.
+
+# Bytes of a weight of a matrix with `columns` inputs. In 4 bits: blocks of 64 with a float32 scale, which TRL does not
+# quantise by default; in 8 bits, one float32 scale per row.
 _BYTES_PER_WEIGHT = {
     16: lambda columns: 2.0,
     8: lambda columns: 1 + 4 / columns,
-    4: lambda columns: 0.5 + (1 + 4 / 256) / 64,
+    4: lambda columns: 0.5 + 4 / 64,
 }
 
 
@@ -62,11 +64,12 @@ class Memory:
 
     Args:
         weights (`float`):
-            The model: float32 in full training; with adapters, bfloat16 or quantised, and the adapters in float32.
+            The model: float32 in full training; with adapters, bfloat16 or quantised, and the adapters in float32, on
+            quantised weights in bfloat16.
         gradients (`float`):
-            Of the parameters that are trained, in float32.
+            Of the parameters that are trained, in their precision.
         optimizer (`float`):
-            AdamW's two moments of these, in float32.
+            AdamW's two moments of these, in the same.
         gathered (`float`):
             The whole model in bfloat16, which rollouts gather if it is sharded.
         activations (`float`):
@@ -74,8 +77,10 @@ class Memory:
         checkpointed (`float`):
             The same with gradient checkpointing: the layers' inputs, and one layer while it is recomputed.
         logits (`float`):
-            What the backward pass of the scores holds beside: gradients as large as the logits, in float32 twice and
-            once in bfloat16.
+            Of one chunk of positions, with what their scores and gradients take: in float32 four times, and once in
+            bfloat16. More positions take no more.
+        total (`float`):
+            With gradient checkpointing, TRL's default.
     """
 
     weights: float
@@ -85,12 +90,11 @@ class Memory:
     activations: float
     checkpointed: float
     logits: float
+    total: float = field(init=False)
 
-    @property
-    def total(self) -> float:
-        """With gradient checkpointing, TRL's default. A rollout and an update do not happen at the same time."""
+    def __post_init__(self) -> None:
         held = self.weights + self.gradients + self.optimizer
-        return held + max(self.gathered, self.checkpointed + self.logits)
+        self.total = held + max(self.gathered, self.checkpointed + self.logits)  # a rollout, or an update
 
 
 def memory_of(model: PreTrainedModel, update: Update) -> Memory:
@@ -105,6 +109,7 @@ def memory_of(model: PreTrainedModel, update: Update) -> Memory:
     """
     frozen, trained, processes = 0.0, sum(p.numel() for p in model.parameters()), update.processes
     gathered = 2.0 * trained if processes > 1 else 0.0
+    width = 4 if update.bits == 16 else 2
     if update.lora_r is not None:
         processes, gathered = 1, 0.0
         for name, parameter in model.named_parameters():
@@ -114,18 +119,19 @@ def memory_of(model: PreTrainedModel, update: Update) -> Memory:
         model = cast(PreTrainedModel, get_peft_model(model, lora))
         trained = sum(p.numel() for n, p in model.named_parameters() if "lora_" in n)
     shape = (update.rows, update.prompt_length, update.completion_length)
+    vocabulary = cast(Any, model.get_output_embeddings()).out_features
     activations = kept_for_backward(model, *shape)
     model.gradient_checkpointing_enable()
     model.enable_input_require_grads()
     inputs = kept_for_backward(model, *shape)
     return Memory(
-        weights=frozen + 4 * trained / processes,
-        gradients=4 * trained / processes,
-        optimizer=8 * trained / processes,
+        weights=frozen + width * trained / processes,
+        gradients=width * trained / processes,
+        optimizer=2 * width * trained / processes,
         gathered=gathered,
         activations=activations,
         checkpointed=inputs + (activations - inputs) / model.config.num_hidden_layers,
-        logits=10 * update.rows * update.completion_length * cast(Any, model.get_output_embeddings()).out_features,
+        logits=18 * min(update.rows * update.completion_length * vocabulary, max(MAX_LOGITS, vocabulary)),
     )
 
 
@@ -163,8 +169,8 @@ def kept_for_backward(model: torch.nn.Module, rows: int, prompt_length: int, com
             "input_ids": torch.zeros(rows, prompt_length + completion_length, dtype=torch.long),
             "logits_to_keep": completion_length,
             "use_cache": False,
+            "reduction": lambda logits, _: (logits.log_softmax(-1)[:, 0],),
         }
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            logits = torch.func.functional_call(model, own, kwargs=inputs).logits
-            logits.float().log_softmax(-1)
+            torch.func.functional_call(model, own, kwargs=inputs)
     return sum(storage.nbytes() for storage in kept.values())

@@ -80,6 +80,8 @@ class DiffusionGRPOTrainer(GRPOHooks):
             if dataset is not None:
                 check_dataset(dataset, name)
         check_model(model, args, peft_config)
+        if quantization_config is not None and not isinstance(model, str):
+            raise ValueError("`quantization_config` has no effect on a model that is loaded already. Pass its id.")
         peft_config = check_peft_config(model, args, self.prepare_model(model, args, peft_config))
         self.estimator = self.make_estimator(args)
         self.objective = self.make_objective(args)
@@ -141,7 +143,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """[`~transformers.Trainer`]'s. The decoding settings of an evaluation go with the model."""
         model = self.accelerator.unwrap_model(self.model)
-        self.decoder("eval").attach_to(model)
+        self.decoder("eval").attach_to(model, self.spec.mask_token_id)
         if isinstance(model, PeftModel) and self.args.should_save:  # which saves nothing but the adapter
             model.generation_config.save_pretrained(output_dir or self.args.output_dir)
         super().save_model(output_dir, _internal_call)
