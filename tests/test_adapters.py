@@ -10,7 +10,7 @@ from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from peft import LoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModel, AutoModelForCausalLM, BitsAndBytesConfig
 
 from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler
 from trl_diffusion.models import ThresholdHeadConfig, get_family, resolve_spec
@@ -241,6 +241,11 @@ def test_the_mask_token_travels_with_the_model(build, paths, tmp_path, lora):
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert DiffusionSampler(model).spec.mask_token_id == 9
     assert resolve_spec(model, mask_token_id=4).mask_token_id == 4
+
+
+def test_a_backbone_is_refused(build, paths):
+    with pytest.raises(ValueError, match="LLaDAModel, which has no LM head"):
+        build("diffpo", model=AutoModel.from_pretrained(paths["llada"]))
 
 
 def test_quantising_a_loaded_model_is_refused(build, paths):

@@ -161,6 +161,8 @@ def test_what_does_not_fit_is_refused(model, path, build):
         decode(model, block_length=6)
     with pytest.raises(ValueError, match="Set `block_length=4`"):
         build("diffpo", model=str(path), block_length=8)
+    with pytest.raises(ValueError, match="`threshold_per_block=True` is not supported"):
+        build("diffpo", model=str(path), block_length=4, regime="joint", threshold_per_block=True)
     model.add_threshold_head(ThresholdHeadConfig(per_block=True))
     with pytest.raises(ValueError, match="threshold per block is not supported"):
         decode(model, learned_threshold="greedy")

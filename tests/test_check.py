@@ -138,6 +138,7 @@ def test_what_is_kept_is_what_a_real_forward_pass_keeps(checkpoint, lora):
         ({"n_layers": [2]}, "TypeError"),
         ({"n_layers": 0}, "not found in the base model"),
         ({"mask_token_id": "1"}, "mask_token_id"),
+        ({"mask_token_id": -1}, "`mask_token_id=-1` is outside"),
         ({"logit_shift": 5}, "`logit_shift` of the model's configuration must be 0 or 1, got 5"),
         ({"logit_shift": True}, "logit_shift"),
         ({"block_size": -4}, "`block_size` of the model's configuration must be at least 1"),
@@ -186,6 +187,14 @@ def test_arguments_are_checked(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["somewhere", *arguments])
     assert stopped.value.code == 2 and arguments[0] in capsys.readouterr().err
+
+
+def test_a_canvas_may_fill_all_positions(checkpoint, capsys):
+    path = checkpoint("llada")
+    config = json.loads((path / "config.json").read_text()) | {"max_sequence_length": 32}
+    (path / "config.json").write_text(json.dumps(config))
+    assert report_of(capsys, path, *SMALL)["problems"] == []
+    assert len(report_of(capsys, path, *SMALL, "--prompt_length", 17)["problems"]) == 1
 
 
 def test_a_configuration_that_is_no_json(tmp_path, capsys):

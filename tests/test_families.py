@@ -182,6 +182,13 @@ def test_a_threshold_head_is_loaded_in_float32(checkpoints, tmp_path, family, dt
     assert all(types[name] == torch.float32 for name in types if "threshold_head" in name)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_device_map_loads_the_same(checkpoints, family):
+    ids = torch.arange(2, 9)[None]
+    mapped = load(checkpoints[family][0], device_map="auto")
+    assert torch.equal(mapped(ids).logits, load(checkpoints[family][0])(ids).logits)
+
+
 @pytest.mark.parametrize("family", [*FAMILIES, "llada-wide", "llada-tied"])
 @pytest.mark.parametrize("size", [VOCABULARY + 7, VOCABULARY + 2])
 def test_embeddings_can_be_resized(checkpoints, tmp_path, family, size):

@@ -116,6 +116,8 @@ def test_what_ends_a_text_is_what_the_checkpoint_says(tmp_path, monkeypatch, fam
     assert resolve_spec(model, tokenizer).mask_token_id == ids["<|mdm_mask|>" if family == "llada" else "<|mask|>"]
     model.generation_config.eos_token_id = [ids["<|endoftext|>"], 7]
     assert end_tokens(model, tokenizer) == (ids["<|endoftext|>"], 7, ids[turn])
+    model.generation_config.eos_token_id = 7
+    assert end_tokens(model, tokenizer) == (ids["<|endoftext|>"], 7, ids[turn])
 
 
 @pytest.mark.parametrize(

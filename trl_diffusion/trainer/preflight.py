@@ -44,6 +44,10 @@ def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_co
         check_model_id(model, args.model_init_kwargs, args.trust_remote_code)
         return
     get_family(model.config)
+    if model.get_output_embeddings() is None:
+        raise ValueError(
+            f"`model` is a {type(model).__name__}, which has no LM head. Load it by `AutoModelForCausalLM`."
+        )
     if getattr(model, "_hf_peft_config_loaded", False):
         raise ValueError(
             "`model` has an adapter that transformers has loaded, to be used and not to be trained. Load it by "

@@ -42,6 +42,7 @@ def attach_threshold_head(model: str | PreTrainedModel | PeftModel, args: DiFFPO
             raise ValueError(f"`model_init_kwargs`: describe the head by the `threshold_*` options, not by '{HEAD}'.")
         config = AutoConfig.from_pretrained(model, **hub_options(init_kwargs))
         _check_class(cast(type, AutoModelForCausalLM._model_mapping[type(config)]))
+        _check_attention(config, args)
         if getattr(config, HEAD, None) is None:
             args.model_init_kwargs = init_kwargs | {HEAD: described}
         else:
@@ -49,6 +50,7 @@ def attach_threshold_head(model: str | PreTrainedModel | PeftModel, args: DiFFPO
     else:
         base = cast(Any, model.get_base_model() if isinstance(model, PeftModel) else model)
         _check_class(type(base))
+        _check_attention(base.config, args)
         if base.threshold_head is None:
             if isinstance(model, PeftModel):
                 raise ValueError(
@@ -91,6 +93,14 @@ def _check_head(described: dict[str, Any], args: DiFFPOConfig) -> None:
                 "option unset to train that one, or pass a model that was loaded without its head "
                 "(`AutoModelForCausalLM.from_pretrained(..., threshold_head=None)`)."
             )
+
+
+def _check_attention(config: Any, args: DiFFPOConfig) -> None:
+    if args.threshold_per_block and getattr(config, "block_size", None):
+        raise ValueError(
+            "`threshold_per_block=True` is not supported for models with block-causal attention. Leave it at False: a "
+            "threshold is chosen once, before the first block."
+        )
 
 
 def _check_class(model_class: type) -> None:
