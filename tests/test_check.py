@@ -9,6 +9,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 from trl import ModelConfig, get_quantization_config
 
+from trl_diffusion.models.hub import hub_options
+from trl_diffusion.scripts import check
 from trl_diffusion.scripts.check import main
 from trl_diffusion.scripts.memory import kept_for_backward
 
@@ -195,6 +197,20 @@ def test_a_canvas_may_fill_all_positions(checkpoint, capsys):
     (path / "config.json").write_text(json.dumps(config))
     assert report_of(capsys, path, *SMALL)["problems"] == []
     assert len(report_of(capsys, path, *SMALL, "--prompt_length", 17)["problems"]) == 1
+
+
+def test_the_revision_is_the_one_that_is_asked_for(monkeypatch, capsys):
+    asked = []
+
+    def look(name, **options):
+        asked.append((name, options))
+        raise OSError("no network here")
+
+    monkeypatch.setattr(check, "find_adapter_config_file", look)
+    report = report_of(capsys, "user/model", *SMALL, "--revision", "branch")
+    assert asked == [("user/model", {"revision": "branch"})] and report["problems"] == ["no network here"]
+    options = {"revision": "a", "token": None, "subfolder": "b", "dtype": "float32", "local_files_only": True}
+    assert hub_options(options) == {"revision": "a", "subfolder": "b", "local_files_only": True}
 
 
 def test_a_configuration_that_is_no_json(tmp_path, capsys):
