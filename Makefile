@@ -13,7 +13,7 @@ help:
 	@echo "make test         run all tests"
 	@echo "make test-fast    run the tests that take seconds"
 	@echo "make lint         check style and types"
-	@echo "make bench        measure rollouts and updates against plain implementations (20 minutes)"
+	@echo "make bench        measure rollouts and updates against plain implementations"
 	@echo "make build        build and check the wheel and the sdist"
 	@echo "make clean        remove what the others made"
 

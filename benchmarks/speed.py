@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rollouts and updates against plain implementations of the published algorithms, in turn and in one run.
 
-    python benchmarks/speed.py                    # all, a quarter of an hour on two cores
+    python benchmarks/speed.py
     python benchmarks/speed.py rollout-head update-memory --pairs 1
 
 Before anything is timed, both must have written the same tokens, or have the same gradient to 1e-5. A ratio is the

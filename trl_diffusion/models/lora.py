@@ -26,7 +26,7 @@ def resolve_lora_targets(model: PreTrainedModel, peft_config: Any) -> Any:
             The configuration.
 
     Returns:
-        The configuration, a copy if anything was added.
+        A copy of the configuration, completed.
 
     Raises:
         `ValueError`: If a name matches nothing, with the targets that the family offers.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """SDAR as a native transformers model: Qwen3 with a block-causal attention mask.
 
-SDAR is autoregressive over blocks and a masked diffusion LM inside them: a
-position sees its own block and all before it. Logits at position `i` predict the token at position `i`.
+SDAR is autoregressive over blocks and a masked diffusion LM inside them: a position sees its own block and all before
+it. Logits at position `i` predict the token at position `i`.
 """
 
 from __future__ import annotations

@@ -18,8 +18,7 @@ def let_gloo_finish_at_exit() -> None:
     Have this process wait a moment before it ends, if it talks to others through gloo.
 
     A thread of gloo lets go of a collective's tensors a moment after the collective has returned, and takes Python's
-    lock to do it. If the interpreter is being torn down by then, the process aborts, after all its work is done: on
-    two CPU processes one run in ten that ends with a collective
+    lock to do it. If the interpreter is being torn down by then, the process aborts, after all its work is done
     (https://github.com/pytorch/pytorch/pull/179291). Destroying the process group does not help while the wrapped
     model still holds it.
     """

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from peft import PeftModel
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from ..models import ThresholdHeadMixin
-from ..models.hub import hub_options
+from .preflight import check_model_id
 
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def attach_threshold_head(model: str | PreTrainedModel | PeftModel, args: DiFFPO
         init_kwargs = dict(cast(dict[str, Any], args.model_init_kwargs or {}))
         if HEAD in init_kwargs:
             raise ValueError(f"`model_init_kwargs`: describe the head by the `threshold_*` options, not by '{HEAD}'.")
-        config = AutoConfig.from_pretrained(model, **hub_options(init_kwargs))
+        config = check_model_id(model, init_kwargs, args.trust_remote_code)
         _check_class(cast(type, AutoModelForCausalLM._model_mapping[type(config)]))
         _check_attention(config, args)
         if getattr(config, HEAD, None) is None:
