@@ -94,11 +94,11 @@ def completions_of(ids, length):
     tokens = torch.randint(2, 500, (len(ids), length), generator=torch.Generator().manual_seed(2))
     zeros = torch.zeros(len(ids), length)
     rows = torch.zeros(len(ids))
-    return Trajectory(tokens, zeros.long(), zeros, zeros, rows.long(), rows[:, None], rows)
+    return Trajectory(tokens, zeros.long(), zeros, zeros, rows.long(), rows[:, None], rows, rows)
 
 
 def updates(size, rows, length, group):
-    """Two functions that make the gradient of the mean log-probability: plain, and ours."""
+    """Functions that make the gradient of the mean log-probability, plainly and with us, or one without any logits."""
     model, ids = make_model(size).train(), prompts(rows, length, group)
     trajectory = completions_of(ids, length)
     scored = torch.ones_like(trajectory.completion_ids, dtype=torch.bool)
@@ -116,7 +116,15 @@ def updates(size, rows, length, group):
         (part,) = MeanField(p_mask_prompt=0.0).passes(batch, 0, MASK)
         return gradient(score_views(model, spec, part.views, batch, entropies="none").token_log_probs)
 
-    return lambda: gradient(plain.mean_field_log_probs(model, ids, trajectory.completion_ids, MASK)), ours
+    def without_logits():
+        hidden_states = model.model(torch.nn.functional.pad(ids, (0, length), value=MASK)).last_hidden_state
+        return gradient(hidden_states)
+
+    return {
+        "plain": lambda: gradient(plain.mean_field_log_probs(model, ids, trajectory.completion_ids, MASK)),
+        "ours": ours,
+        "without logits": without_logits,
+    }
 
 
 def update(size, pairs):
@@ -125,26 +133,28 @@ def update(size, pairs):
     def equal(a, b):
         return bool((a - b).norm() <= 1e-5 * a.norm())
 
-    return compare(f"update-{size}", *updates(size, 8, 64, 8), equal, pairs)
+    functions = updates(size, 8, 64, 8)
+    return compare(f"update-{size}", functions["plain"], functions["ours"], equal, pairs)
 
 
 def memory(length):
-    """Bytes above what the process held, of an update of 8 different prompts."""
+    """Bytes above those of an update without logits, of 8 different prompts."""
     peaks = {}
-    for which in ("plain", "ours"):
+    for which in ("plain", "ours", "without logits"):
         command = [sys.executable, __file__, "--peak-of", which, "--length", str(length)]
         peaks[which] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    share = peaks["ours"] / peaks["plain"]
+    trunk = peaks.pop("without logits")
+    slow, fast = peaks["plain"] - trunk, peaks["ours"] - trunk
     print(
-        f"update-memory: 8 x ({length} + {length}) tokens, {peaks['plain'] / 2**30:.2f} GiB and "
-        f"{peaks['ours'] / 2**30:.2f} GiB: {share:.1%}",
+        f"update-memory: 8 x ({length} + {length}) tokens, {slow / 2**30:.2f} GiB and {fast / 2**30:.2f} GiB of "
+        f"logits: {fast / slow:.1%} (and {trunk / 2**30:.2f} GiB of the rest)",
         flush=True,
     )
-    return {"plain_bytes": peaks["plain"], "ours_bytes": peaks["ours"], "share": share, "length": length}
+    return {"plain_bytes": slow, "ours_bytes": fast, "rest_bytes": trunk, "share": fast / slow, "length": length}
 
 
 def peak_of(which, length):
-    function = updates("head", 8, length, 1)[which == "ours"]
+    function = updates("head", 8, length, 1)[which]
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
     before = held("VmRSS")
     function()
@@ -169,9 +179,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=f"Of {', '.join(PARTS)}. All by default.")
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--length", type=int, default=256, help="Of prompts and completions in `update-memory`.")
+    parser.add_argument("--length", type=int, default=512, help="Of prompts and completions in `update-memory`.")
     parser.add_argument("--output", type=Path, help="A JSON file.")
-    parser.add_argument("--peak-of", choices=["plain", "ours"], help=argparse.SUPPRESS)
+    parser.add_argument("--peak-of", choices=["plain", "ours", "without logits"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if unknown := set(args.parts) - PARTS.keys():
         parser.error(f"no part is called {', '.join(sorted(unknown))}")

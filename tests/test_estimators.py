@@ -100,7 +100,9 @@ def as_batch(rows, table, ends=()):
             p = table[state_of(o, s, s[i])].detach()[i, WORDS]
             entropies[r, i] = -(p.exp() * p).sum()
     zeros = torch.zeros(len(rows))
-    trajectory = Trajectory(ids, steps, torch.zeros(ids.shape), entropies, steps.amax(-1) + 1, zeros[:, None], zeros)
+    trajectory = Trajectory(
+        ids, steps, torch.zeros(ids.shape), entropies, steps.amax(-1) + 1, zeros[:, None], zeros, zeros
+    )
     prompt = torch.tensor([PROMPT]).expand(len(rows), -1)
     scored = trajectory.decisive_mask(trajectory.text_mask(ends))
     return RolloutBatch(prompt, torch.ones_like(prompt), scored, trajectory, torch.arange(len(rows))[:, None])
@@ -200,7 +202,7 @@ def steps_batch(rows, steps):
     entropies = torch.rand(1, steps, generator=generator).square().expand(rows, -1)
     trajectory = Trajectory(
         torch.full((rows, steps), 3), when, torch.zeros(rows, steps), entropies, when.amax(-1) + 1,
-        torch.zeros(rows, 1), torch.zeros(rows),
+        torch.zeros(rows, 1), torch.zeros(rows), torch.zeros(rows),
     )  # fmt: skip
     ids = torch.full((rows, 2), 4)
     return RolloutBatch(ids, torch.ones_like(ids), when >= 0, trajectory, torch.arange(rows)[:, None])

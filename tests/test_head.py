@@ -12,10 +12,11 @@ from torch.utils._pytree import tree_flatten
 from transformers import AutoModelForCausalLM
 
 from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler
-from trl_diffusion.generation.drawing import draw
+from trl_diffusion.generation.drawing import look
 from trl_diffusion.likelihood import ExactSteps, RolloutBatch, TwoTimesMeanField, score_views
+from trl_diffusion.likelihood.log_softmax import token_log_probs
 from trl_diffusion.models import DiffusionSpec, head, resolve_spec
-from trl_diffusion.models.head import LMHead
+from trl_diffusion.models.head import IMPOSSIBLE, LMHead
 from trl_diffusion.models.spec import predict
 
 from .conftest import in_float64, make_model
@@ -113,9 +114,8 @@ def test_the_largest_tensor_has_no_more_than_a_chunk_of_logits(monkeypatch):
                 batch = RolloutBatch(ids, torch.ones_like(ids), trajectory.unmask_step >= 0, trajectory, seeds)
                 gradients(model, batch, ExactSteps(), "grad")
             largest[positions, rows] = mode.elements
+    assert largest[2, 2] == largest[2, 6] == model.lm_head.weight.numel()
     padded = -(-vocabulary // 512) * 512  # to whole buckets
-    size = max(2 * padded, model.lm_head.weight.numel())
-    assert largest[2, 2] == largest[2, 6] == size
     assert largest[100, 6] == 6 * 8 * padded > largest[100, 2]
 
 
@@ -158,25 +158,81 @@ def test_other_heads_and_models_are_reduced_after_the_fact(model, monkeypatch):
         torch.testing.assert_close(other.entropies, expected.entropies, atol=1e-12, rtol=0)
 
 
+def some_logits(rows, vocabulary, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(vocabulary)
+    logits = 3 * torch.randn(rows, vocabulary, generator=generator, dtype=dtype)
+    logits[:, 1] = IMPOSSIBLE  # the mask token
+    logits[:, -1] = IMPOSSIBLE  # rounding must not pass the last that is possible
+    return logits
+
+
 @pytest.mark.parametrize("vocabulary", [3, 512, 513, 2000])
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
 def test_tokens_are_drawn_by_inversion(vocabulary, temperature):
-    """Against the distribution function in one piece, and at its very ends."""
-    generator = torch.Generator().manual_seed(vocabulary)
-    logits = 3 * torch.randn(200, vocabulary, generator=generator, dtype=torch.float64)
-    logits[:, 1] = torch.finfo(torch.float64).min  # the mask token
-    logits[:, -1] = torch.finfo(torch.float64).min  # rounding must not pass the last that is possible
-    noise = torch.rand(200, generator=generator, dtype=torch.float64)
-    noise[:3] = torch.tensor([0.0, 1.0, 1 - 2**-53])
-    tokens, log_probs = draw(logits, noise, DiffusionGenerationConfig(temperature=temperature))
+    """Against the distribution function in one piece, and at its very ends; several at a position."""
+    logits = some_logits(600, vocabulary)  # tiles of one size, and a rest
+    noise = torch.rand(600, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise[:3, 0] = torch.tensor([0.0, 1.0, 1 - 2**-53])
+    *_, tokens, log_probs = look(logits.clone(), noise, DiffusionGenerationConfig(temperature=temperature))
     expected = (logits / temperature).log_softmax(-1)
     cumulative = expected.exp().cumsum(-1)
-    rows = torch.arange(200)
-    above = cumulative[rows, tokens]
-    below = torch.where(tokens > 0, cumulative[rows, (tokens - 1).clamp(min=0)], 0.0)
+    above = cumulative.gather(1, tokens)
+    below = torch.where(tokens > 0, cumulative.gather(1, (tokens - 1).clamp(min=0)), 0.0)
     assert bool(((below <= noise + 1e-12) & (noise <= above + 1e-12)).all())
-    assert not set(tokens.tolist()) & {1, vocabulary - 1} and tokens[0] == 0
-    torch.testing.assert_close(log_probs, expected[rows, tokens])
+    assert not set(tokens.flatten().tolist()) & {1, vocabulary - 1} and tokens[0, 0] == 0
+    torch.testing.assert_close(log_probs, expected.gather(1, tokens))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("top_k", [None, 5])
+def test_statistics_are_those_of_the_untempered_distribution(temperature, top_k):
+    logits = some_logits(600, 2000)
+    logits[0] = torch.arange(2000)  # nearly certain
+    logits[1, 2:600:7] = logits[1].max() + 1  # the first of equals
+    decoder = DiffusionGenerationConfig(temperature=temperature, top_k=top_k)
+    p_max, entropy, tokens, *_ = look(logits.clone(), torch.rand(600, 1, dtype=torch.float64), decoder)
+    probs = logits.softmax(-1)
+    torch.testing.assert_close(p_max, probs.amax(-1))
+    torch.testing.assert_close(entropy, torch.special.entr(probs).sum(-1))
+    if temperature == 0:
+        assert torch.equal(tokens[:, 0], probs.argmax(-1)) and tokens[1] == 2
+
+
+def test_statistics_in_float32_do_not_cancel():
+    """A bound on entropies asks for differences of thousandths, also where all logits are large."""
+    logits = torch.full((50, 2000), 4096.0)
+    logits[:, 7] += 0.5 * torch.arange(50)
+    p_max, entropy, *_ = look(logits.clone(), torch.rand(50, 1).double(), DiffusionGenerationConfig())
+    probs = logits.double().softmax(-1)
+    torch.testing.assert_close(p_max.double(), probs.amax(-1), atol=0, rtol=1e-5)
+    torch.testing.assert_close(entropy.double(), torch.special.entr(probs).sum(-1), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+@pytest.mark.parametrize("entropies", ["grad", "detached", "none"])
+def test_the_gradient_of_log_probabilities(temperature, entropies):
+    """In closed form, against autograd through PyTorch's log-softmax."""
+    rows, vocabulary = 600, 2000  # tiles of one size, and a rest
+    candidates = torch.randint(2, vocabulary - 1, (rows, 3))
+    candidates[:, 1] = candidates[:, 0]  # two rows of a group may have written the same token
+    weights = torch.randn(rows, 3, dtype=torch.float64)
+    found, expected = (some_logits(rows, vocabulary).requires_grad_() for _ in range(2))
+    values = token_log_probs(found, candidates, temperature, entropies)
+    log_probs = (expected / temperature).log_softmax(-1)
+    entropy = torch.special.entr(log_probs.exp()).sum(-1, keepdim=True)
+    torch.testing.assert_close(values[0], log_probs.gather(1, candidates))
+    loss, expected_loss = (weights * values[0]).sum(), (weights * log_probs.gather(1, candidates)).sum()
+    assert len(values) == 1 + (entropies != "none")
+    if entropies != "none":
+        torch.testing.assert_close(values[1], entropy)
+        assert values[1].requires_grad == (entropies == "grad")
+    if entropies == "grad":
+        possible = log_probs.clamp(min=-1e4)
+        entropy = -(possible.exp() * possible).sum(-1, keepdim=True)
+        loss, expected_loss = loss + values[1].square().sum(), expected_loss + entropy.square().sum()
+    loss.backward()
+    expected_loss.backward()
+    torch.testing.assert_close(found.grad, expected.grad)
 
 
 def test_drawn_tokens_have_their_frequencies():
@@ -184,7 +240,9 @@ def test_drawn_tokens_have_their_frequencies():
     probs[[0, 3, 511, 512, 1024, 1400]] = torch.tensor([0.05, 0.2, 0.3, 0.1, 0.25, 0.1], dtype=torch.float64)
     count = 20_000
     noise = torch.rand(count, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    tokens, _ = draw(probs.log().clamp(min=-1e4).expand(count, -1), noise, DiffusionGenerationConfig())
+    logits = probs.log().clamp(min=-1e4).repeat(count, 1)
+    *_, tokens, _ = look(logits, noise[:, None], DiffusionGenerationConfig())
+    tokens = tokens[:, 0]
     found = torch.bincount(tokens, minlength=1500) / count
     for token in probs.nonzero()[:, 0].tolist():
         p = probs[token].item()

@@ -49,8 +49,9 @@ def blank_trajectory(completion_ids):
     """A completion written in a single step."""
     rows, zeros = len(completion_ids), torch.zeros(completion_ids.shape)
     return Trajectory(
-        completion_ids, zeros.long(), zeros, zeros, torch.ones(rows).long(), torch.ones(rows), torch.zeros(rows)
-    )
+        completion_ids, zeros.long(), zeros, zeros, torch.ones(rows).long(), torch.ones(rows), torch.zeros(rows),
+        torch.ones(rows),
+    )  # fmt: skip
 
 
 def views_of(estimator, ids, mask, trajectory, seeds):

@@ -3,7 +3,8 @@
 
 A step looks only at rows that are not finished and, in each, at the masked positions of the row's own active block:
 the LM head runs on nothing else, and rows do not wait for each other at block boundaries. When `max_batch_size` bounds
-a forward pass, a waiting row takes the place of a finished one.
+a forward pass, a waiting row takes the place of a finished one. Rows with the same canvas, such as those of a group in
+the beginning, share a forward pass and draw from the same distributions, each with its own noise.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import torch
 from transformers import PreTrainedModel
 
 from ..models import DiffusionSpec, ThresholdPolicy, length_problems, resolve_spec, threshold_policy
-from ..models.spec import Prediction, entropy_of, predict
+from ..models.spec import predict
 from .block_cache import BlockCache
 from .config import DiffusionGenerationConfig
-from .drawing import draw
+from .drawing import look
 from .noise import uniform
+from .sharing import distinct, ranks, slots
 from .trajectory import Trajectory
 from .unmasking import RULES, SCHEDULED_RULES, BlockStatistics
 
@@ -183,6 +185,7 @@ class _Rollout:
             nfe=torch.zeros(rows, dtype=torch.long, device=device),
             threshold=threshold.to(device, torch.float32)[:, None].repeat(1, blocks),
             slack=torch.zeros(rows, device=device),
+            row_forwards=torch.zeros(rows, device=device),
             support=self._empty_support(rows, length, device),
             threshold_actions=torch.full((rows, blocks), torch.nan, device=device) if learned else None,
             threshold_log_probs=torch.zeros(rows, blocks, device=device) if learned else None,
@@ -248,25 +251,44 @@ class _Rollout:
 
     def _predict(
         self, rows: torch.Tensor, block: torch.Tensor, window: torch.Tensor, masked: torch.Tensor
-    ) -> Prediction:
+    ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
         """
         At the masked positions of the active blocks: the largest probability, the entropy, the token to write, its
         log-probability, and what the distribution was truncated to, if it was. And the threshold head's output.
         """
-        noise = self.token_noise[rows[:, None], window][masked]
+        canvas, mask = self.canvas[rows], self.attention_mask[rows]
+        first = kind = torch.arange(len(rows), device=rows.device)
+        if self.cache is None:  # whose states have a history
+            first, kind = distinct(canvas.masked_fill(mask == 0, -1))
+        sharing = kind.bincount(minlength=len(first))[kind]
+        self.trajectory.row_forwards[rows] += 1 / sharing
 
-        def look(logits: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:
-            log_probs = logits.log_softmax(-1)
-            p_max, entropy = log_probs.amax(-1).exp(), entropy_of(log_probs)
-            return p_max, entropy, *draw(logits, noise[part], self.config)
+        positions = torch.zeros_like(mask)
+        positions = positions.scatter_add_(1, self.prompt_length + window, masked.to(positions.dtype))[first] > 0
+        place = ranks(positions)[kind[:, None], self.prompt_length + window][masked]
+        slot = slots(kind)[:, None].expand_as(masked)[masked]
+        noise = self.token_noise.new_zeros(int(positions.sum()), int(sharing.max()))
+        noise[place, slot] = self.token_noise[rows[:, None], window][masked]
 
-        positions = torch.zeros_like(self.attention_mask[rows])
-        positions = positions.scatter_add_(1, self.prompt_length + window, masked.to(positions.dtype)) > 0
+        def reduction(logits: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:
+            return look(logits, noise[part], self.config)
+
         head = self._head_positions(window)
         if self.cache is not None:
             start = self.prompt_length + block * self.config.block_length - self.offset[rows]
-            return self.cache.predict(rows, start, positions, look, head)
-        return predict(self.model, self.spec, self.canvas[rows], self.attention_mask[rows], positions, look, head)
+            reduced, outputs = self.cache.predict(rows, start, positions, reduction, head)
+        else:
+            head = None if head is None else head[first]
+            reduced, outputs = predict(self.model, self.spec, canvas[first], mask[first], positions, reduction, head)
+        p_max, entropy, tokens, log_probs, *support = reduced
+        found = [
+            p_max[place],
+            entropy[place],
+            tokens[place, slot],
+            log_probs[place, slot],
+            *(s[place] for s in support),
+        ]
+        return found, None if outputs is None else outputs[kind]
 
     def _head_positions(self, window: torch.Tensor) -> torch.Tensor | None:
         """Where the threshold head reads: the last position before the active block, or of the prompt."""

@@ -32,6 +32,9 @@ class Trajectory:
         slack (`torch.Tensor` of shape `(rows,)`, float32):
             Sum over steps of `sum(H) - max(H)` over the tokens written: in nats, as far as the model's marginals are
             consistent, a bound on what parallel writing lost against one token at a time.
+        row_forwards (`torch.Tensor` of shape `(rows,)`, float32):
+            Share of the row in the model's work: each of its forward passes, divided by the number of rows that had
+            the same canvas in this step. Summed over rows: the rows that went through the model.
         support (`torch.Tensor` of shape `(rows, length, top_k)`, int32, *optional*):
             Tokens that the distribution was truncated to when the token was drawn, padded with `-1`; `None` if it was
             not truncated.
@@ -49,6 +52,7 @@ class Trajectory:
     nfe: torch.Tensor
     threshold: torch.Tensor
     slack: torch.Tensor
+    row_forwards: torch.Tensor
     support: torch.Tensor | None = None
     threshold_actions: torch.Tensor | None = None
     threshold_log_probs: torch.Tensor | None = None

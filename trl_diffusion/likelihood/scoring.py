@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import torch
 
+from ..generation.sharing import distinct, ranks, slots
 from ..generation.trajectory import Trajectory
 from ..models import DiffusionSpec, ThresholdPolicy
-from ..models.spec import entropy_of, predict
+from ..models.spec import predict
+from .log_softmax import token_log_probs
 from .views import RolloutBatch, View
 
 
@@ -101,26 +103,25 @@ def score_views(
         starts = _block_starts(batch.trajectory, threshold_policy.config.per_block)  # (blocks, rows)
         canvases += [(batch.prompt_ids, batch.trajectory.state_before(step, spec.mask_token_id)) for step in starts]
         used = torch.cat([used, _drawn(batch.trajectory)])
-    distinct, canvas_of = _distinct_canvases(canvases, used, batch.prompt_mask)
+    forwarded, canvas_of = _distinct_canvases(canvases, used, batch.prompt_mask)
 
     # Token j of the flat lists below is scored on view[j], and belongs to row[j].
     view, row, column = weights.nonzero(as_tuple=True)
-    positions = torch.zeros(distinct.shape, dtype=torch.bool, device=distinct.device)
+    positions = torch.zeros(forwarded.shape, dtype=torch.bool, device=forwarded.device)
     positions[canvas_of[view, row], prompt_length + column] = True
     head_positions = None
     if threshold_policy is not None:
-        head_positions = torch.full((len(distinct),), prompt_length - 1, device=distinct.device)
+        head_positions = torch.full((len(forwarded),), prompt_length - 1, device=forwarded.device)
         if threshold_policy.config.per_block:
             block_length = length // len(starts)
             block, drawn_row = used[len(views) :].nonzero(as_tuple=True)
             head_positions[canvas_of[len(views) + block, drawn_row]] += block * block_length
-    visible = (distinct >= 0).to(batch.prompt_mask.dtype)
+    visible = (forwarded >= 0).to(batch.prompt_mask.dtype)
     # Logits come at the True entries of `positions`, in order: counting them gives each token its place.
-    rank = (positions.flatten().cumsum(0) - 1).view_as(positions)
-    place = rank[canvas_of[view, row], prompt_length + column]
+    place = ranks(positions)[canvas_of[view, row], prompt_length + column]
     token_scores = _TokenScores(batch.trajectory, place, row, column, temperature, entropies)
     reduced, outputs = predict(
-        model, spec, distinct.clamp(min=0), visible, positions, token_scores.reduction, head_positions
+        model, spec, forwarded.clamp(min=0), visible, positions, token_scores.reduction, head_positions
     )
     log_probs, token_entropies = token_scores.by_token(reduced)
     flat = (row * len(views) + view) * length + column
@@ -130,7 +131,7 @@ def score_views(
         return zeros.index_add(0, flat, values).view(rows, len(views), length)
 
     scores = Scores(
-        spread(log_probs), spread(token_entropies), weights.transpose(0, 1).to(log_probs.dtype), len(distinct)
+        spread(log_probs), spread(token_entropies), weights.transpose(0, 1).to(log_probs.dtype), len(forwarded)
     )
     if threshold_policy is not None and outputs is not None:
         _score_thresholds(scores, threshold_policy, outputs, canvas_of[len(views) :], batch.trajectory)
@@ -146,9 +147,9 @@ def _distinct_canvases(
     """
     together = torch.cat([torch.cat(pair, dim=1) for pair in canvases])
     padding = torch.nn.functional.pad(prompt_mask == 0, (0, together.shape[1] - prompt_mask.shape[1]))
-    together = together.masked_fill(padding.repeat(len(canvases), 1), -1)
-    distinct, index = torch.unique(together[used.flatten()], dim=0, return_inverse=True)
-    return distinct, index[(used.flatten().cumsum(0) - 1).clamp(min=0)].view_as(used)
+    together = together.masked_fill(padding.repeat(len(canvases), 1), -1)[used.flatten()]
+    first, kind = distinct(together)
+    return together[first], kind[ranks(used).clamp(min=0)]
 
 
 class _TokenScores:
@@ -181,11 +182,7 @@ class _TokenScores:
         entropies: str,
     ) -> None:
         self.place, self.temperature, self.entropies = place, temperature, entropies
-        # Which of its position's tokens each one is: its distance from the first of them when they are sorted.
-        ordered, order = place.sort(stable=True)
-        first = torch.searchsorted(ordered, ordered)
-        self.slot = torch.empty_like(place)
-        self.slot[order] = torch.arange(len(place), device=place.device) - first
+        self.slot = slots(place)
         shape = (int(place.max()) + 1, int(self.slot.max()) + 1) if len(place) else (0, 1)
         self.candidates = self._at_positions(trajectory.completion_ids[row, column], shape)
         self.support = None
@@ -199,23 +196,18 @@ class _TokenScores:
 
     def reduction(self, logits: torch.Tensor, rows: slice) -> tuple[torch.Tensor, ...]:
         """The candidates' log-probabilities and entropies, `(n, candidates)`; all candidates may share an entropy."""
-        if self.temperature != 1.0:
-            logits = logits / self.temperature
         candidates = self.candidates[rows]
         if self.support is None:
-            log_probs = logits.log_softmax(-1)
-            scores = log_probs.gather(-1, candidates)
-        else:
-            support = self.support[rows]
-            kept = logits.gather(-1, support.clamp(min=0).flatten(1)).view_as(support)
-            log_probs = kept.masked_fill(support < 0, torch.finfo(kept.dtype).min).log_softmax(-1)
-            drawn = (support == candidates[..., None]).int().argmax(-1, keepdim=True)
-            scores = log_probs.gather(-1, drawn)[..., 0]
+            return token_log_probs(logits, candidates, self.temperature, self.entropies)
+        support = self.support[rows]
+        kept = logits.gather(-1, support.clamp(min=0).flatten(1)).view_as(support) / self.temperature
+        log_probs = kept.masked_fill(support < 0, torch.finfo(kept.dtype).min).log_softmax(-1)
+        drawn = (support == candidates[..., None]).int().argmax(-1, keepdim=True)
+        scores = log_probs.gather(-1, drawn)[..., 0]
         if self.entropies == "none":
             return (scores,)
         with nullcontext() if self.entropies == "grad" else torch.no_grad():
-            entropy = entropy_of(log_probs)
-        return scores, entropy[:, None] if self.support is None else entropy
+            return scores, _entropy(log_probs)
 
     def by_token(self, reduced: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probability and entropy of each token."""
@@ -223,6 +215,11 @@ class _TokenScores:
         if self.entropies == "none":
             return scores, torch.zeros_like(scores)
         return scores, reduced[1].expand_as(reduced[0])[self.place, self.slot]
+
+
+def _entropy(log_probs: torch.Tensor) -> torch.Tensor:
+    """Entropy in nats over the last dimension. Impossible tokens contribute nothing, also to the gradient."""
+    return -(log_probs.exp() * log_probs.clamp(min=-1e4)).sum(-1)
 
 
 def _block_starts(trajectory: Trajectory, per_block: bool) -> torch.Tensor:

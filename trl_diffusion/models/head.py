@@ -10,7 +10,7 @@ where there is a gradient, made again in the backward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
@@ -23,6 +23,9 @@ Reduction = Callable[[torch.Tensor, slice], tuple[torch.Tensor, ...]]
 
 # Logits in a chunk: 128 MiB in float32.
 MAX_LOGITS = 2**25
+
+# The logit of an impossible token. Its probability is exactly zero, and no temperature makes it infinite.
+IMPOSSIBLE = -1e30
 
 
 def reduce_logits(
@@ -62,6 +65,12 @@ def reduce_logits(
     return tuple(map(torch.cat, zip(*parts)))
 
 
+def tiles(logits: torch.Tensor) -> Iterator[slice]:
+    """Rows of logits to look at in turn, so few that what is computed from them stays in a processor's cache."""
+    size = max((2**20 if logits.device.type == "cpu" else 2**24) // logits.shape[-1], 1)
+    return (slice(start, start + size) for start in range(0, max(len(logits), 1), size))
+
+
 class LMHead(nn.Linear):
     """
     `torch.nn.Linear`, which can also reduce its logits within its forward pass: the engines that shard parameters
@@ -85,4 +94,4 @@ class LMHead(nn.Linear):
 
 def reduce_whole(logits: torch.Tensor, reduction: Reduction) -> tuple[torch.Tensor, ...]:
     """The same for logits that somebody else has made: their copies, at least, are bounded."""
-    return reduce_logits(lambda rows: rows, logits, logits.shape[-1], reduction)
+    return reduce_logits(torch.clone, logits, logits.shape[-1], reduction)

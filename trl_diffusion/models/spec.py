@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 
-from .head import Reduction, reduce_whole
+from .head import IMPOSSIBLE, Reduction, reduce_whole
 
 
 if TYPE_CHECKING:
@@ -208,7 +208,8 @@ def predict(
         options["threshold_positions"] = threshold_positions
 
     def without_mask(logits: torch.Tensor, rows: slice) -> tuple[torch.Tensor, ...]:
-        logits[:, spec.mask_token_id] = torch.finfo(logits.dtype).min
+        with torch.no_grad():  # autograd would copy the gradient of all logits to write a zero
+            logits[:, spec.mask_token_id] = IMPOSSIBLE
         return reduction(logits, rows)
 
     if spec.reduces_logits:
@@ -218,8 +219,3 @@ def predict(
     )
     reduced = output.reduced if spec.reduces_logits else reduce_whole(output.logits, without_mask)
     return Prediction(reduced, None if threshold_positions is None else output.threshold_outputs)
-
-
-def entropy_of(log_probs: torch.Tensor) -> torch.Tensor:
-    """Entropy in nats over the last dimension. Impossible tokens contribute nothing, also to the gradient."""
-    return -(log_probs.exp() * log_probs.clamp(min=-1e4)).sum(-1)

@@ -261,6 +261,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
         self.record_metric("sampler/nfe_min", nfe, "min")
         self.record_metric("sampler/nfe_max", nfe, "max")
         self.record_metric("sampler/tokens_per_step", text_lengths / nfe)
+        self.record_metric("sampler/shared", 1 - trajectory.row_forwards / nfe)
         self.record_metric("sampler/slack", trajectory.slack)
         self.record_metric("sampler/entropy", trajectory.entropies.sum(-1) / written)
         if trajectory.threshold_actions is not None:
