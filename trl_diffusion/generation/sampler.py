@@ -17,12 +17,12 @@ import torch
 from transformers import PreTrainedModel
 
 from ..models import DiffusionSpec, ThresholdPolicy, length_problems, resolve_spec, threshold_policy
-from ..models.spec import predict
+from ..models.spec import predict, ranks
 from .block_cache import BlockCache
 from .config import DiffusionGenerationConfig
 from .drawing import look
 from .noise import uniform
-from .sharing import distinct, ranks, slots
+from .sharing import distinct, slots
 from .trajectory import Trajectory
 from .unmasking import RULES, SCHEDULED_RULES, BlockStatistics
 

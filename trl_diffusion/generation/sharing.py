@@ -39,8 +39,3 @@ def slots(place: torch.Tensor) -> torch.Tensor:
     slot = torch.empty_like(place)
     slot[order] = torch.arange(len(place), device=place.device) - torch.searchsorted(ordered, ordered)
     return slot
-
-
-def ranks(positions: torch.Tensor) -> torch.Tensor:
-    """The place of each `True` in `positions.nonzero()`, in the shape of `positions`."""
-    return (positions.flatten().cumsum(0) - 1).view_as(positions)

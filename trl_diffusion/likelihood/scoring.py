@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ..generation.sharing import distinct, ranks, slots
+from ..generation.sharing import distinct, slots
 from ..generation.trajectory import Trajectory
 from ..models import DiffusionSpec, ThresholdPolicy
-from ..models.spec import predict
+from ..models.spec import predict, ranks
 from .log_softmax import token_log_probs
 from .views import RolloutBatch, View
 

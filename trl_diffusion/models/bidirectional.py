@@ -21,6 +21,8 @@ from transformers.utils import find_adapter_config_file
 
 from .head import LMHead, Reduction, reduce_whole
 from .hub import hub_options, saved_generation_config
+from .last_layer import LastLayerMixin, specialise_last_layer
+from .spec import ranks
 from .threshold import ThresholdHeadMixin
 
 
@@ -161,7 +163,9 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
     def post_init(self) -> None:
         self._make_threshold_head()
         self.lm_head = LMHead.of(self.lm_head)
+        name = specialise_last_layer(self.model.layers)
         super().post_init()
+        self._no_split_modules = set(self._no_split_modules or ()) | name
 
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         super().set_output_embeddings(LMHead.of(new_embeddings))
@@ -211,21 +215,41 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
             return super().forward(
                 input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=logits_to_keep, **kwargs
             )
-        hidden_states = self.model(input_ids=input_ids, attention_mask=attention_mask, **kwargs).last_hidden_state
+        if threshold_positions is not None and self.threshold_head is None:
+            raise ValueError("`threshold_positions` needs a threshold head; see `add_threshold_head`.")
+        kwargs |= {"input_ids": input_ids, "attention_mask": attention_mask}
+        hidden_states, for_thresholds = self._hidden_states(kwargs, logits_to_keep, threshold_positions)
         output = DiffusionOutput()
-        if threshold_positions is not None:
-            if self.threshold_head is None:
-                raise ValueError("`threshold_positions` needs a threshold head; see `add_threshold_head`.")
-            rows = torch.arange(len(threshold_positions), device=threshold_positions.device)
-            output.threshold_outputs = self.threshold_head(hidden_states[rows, threshold_positions])
-        kept = slice_logits_to_keep(hidden_states, logits_to_keep)
+        if self.threshold_head is not None and for_thresholds is not None:
+            output.threshold_outputs = self.threshold_head(for_thresholds)
         if reduction is None:
-            output.logits = self.lm_head(kept)
+            output.logits = self.lm_head(hidden_states)
         elif isinstance(self.lm_head, LMHead):
-            output.reduced = self.lm_head(kept.flatten(0, -2), reduction)
+            output.reduced = self.lm_head(hidden_states.flatten(0, -2), reduction)
         else:
-            output.reduced = reduce_whole(self.lm_head(kept.flatten(0, -2)), reduction)
+            output.reduced = reduce_whole(self.lm_head(hidden_states.flatten(0, -2)), reduction)
         return output
+
+    def _hidden_states(
+        self, inputs: dict[str, Any], logits_to_keep: int | torch.Tensor, threshold_positions: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What the LM head reads, and what the threshold head does."""
+        chosen = isinstance(logits_to_keep, torch.Tensor) and logits_to_keep.dtype == torch.bool
+        last = self.model.layers[-1]
+        rows = None
+        if threshold_positions is not None:
+            rows = torch.arange(len(threshold_positions), device=threshold_positions.device)
+        if not (chosen and isinstance(last, LastLayerMixin)):
+            hidden_states = self.model(**inputs).last_hidden_state
+            kept = slice_logits_to_keep(hidden_states, logits_to_keep)
+            return kept, None if rows is None else hidden_states[rows, threshold_positions]
+        wanted = kept = cast(torch.Tensor, logits_to_keep)
+        if rows is not None:
+            kept = wanted.index_put((rows, threshold_positions), torch.tensor(True, device=rows.device))
+        hidden_states = self.model(**inputs, kept=kept).last_hidden_state[0]
+        if rows is None:
+            return hidden_states, None
+        return hidden_states[wanted[kept]], hidden_states[ranks(kept)[rows, threshold_positions]]
 
     def _pattern(self, mask: torch.Tensor) -> torch.Tensor:
         """A mask of who sees whom, as the attention implementation takes it."""

@@ -151,6 +151,11 @@ def _wrapped(model: torch.nn.Module) -> list[torch.nn.Module]:
     return [model, cast(Any, model).get_base_model()] if hasattr(model, "get_base_model") else [model]
 
 
+def ranks(positions: torch.Tensor) -> torch.Tensor:
+    """The place of each `True` in `positions.nonzero()`, in the shape of `positions`."""
+    return (positions.flatten().cumsum(0) - 1).view_as(positions)
+
+
 class Prediction(NamedTuple):
     """
     What a model says about masked positions.
