@@ -202,6 +202,7 @@ def test_importance_weights_equal_the_formula(build):
     truncated = 0
     for call, logged in zip(trainer.seen, trainer.state.log_history, strict=False):
         rollout, counted = Trajectory.from_dict(call["inputs"]), call["inputs"]["completion_mask"].bool()
+        counted &= call["inputs"]["advantages"][:, None] != 0  # others are not scored
         width = counted.shape[1]
         exact = (call["log_probs"].double() - rollout.log_probs[:, :width].double()).exp()
         torch.testing.assert_close(

@@ -25,6 +25,10 @@ class Estimator(ABC):
     # and are scored once.
     seed_per_group: ClassVar[bool] = False
 
+    # Whether completions of a prompt are scored on canvases that they have in common, so that it pays to score them
+    # together.
+    shares_canvases: ClassVar[bool] = False
+
     # Whether tokens are scored on the very canvases they were written on. Then the old policy's scores are those that
     # the sampler recorded, and tokens behind the end of the text are scored, too, if the text depends on them.
     exact: ClassVar[bool] = False

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -102,7 +103,7 @@ def score_views(
     if threshold_policy is not None:
         starts = _block_starts(batch.trajectory, threshold_policy.config.per_block)  # (blocks, rows)
         canvases += [(batch.prompt_ids, batch.trajectory.state_before(step, spec.mask_token_id)) for step in starts]
-        used = torch.cat([used, _drawn(batch.trajectory)])
+        used = torch.cat([used, _drawn(batch)])
     forwarded, canvas_of = _distinct_canvases(canvases, used, batch.prompt_mask)
 
     # Token j of the flat lists below is scored on view[j], and belongs to row[j].
@@ -134,7 +135,7 @@ def score_views(
         spread(log_probs), spread(token_entropies), weights.transpose(0, 1).to(log_probs.dtype), len(forwarded)
     )
     if threshold_policy is not None and outputs is not None:
-        _score_thresholds(scores, threshold_policy, outputs, canvas_of[len(views) :], batch.trajectory)
+        _score_thresholds(scores, threshold_policy, outputs, canvas_of[len(views) :], batch)
     return scores
 
 
@@ -230,10 +231,10 @@ def _block_starts(trajectory: Trajectory, per_block: bool) -> torch.Tensor:
     return torch.where(steps >= 0, steps, trajectory.nfe[:, None, None]).amin(-1).T
 
 
-def _drawn(trajectory: Trajectory) -> torch.Tensor:
-    """Where a threshold was drawn, `(blocks, rows)`."""
-    assert trajectory.threshold_actions is not None
-    return ~trajectory.threshold_actions.T.isnan()
+def _drawn(batch: RolloutBatch) -> torch.Tensor:
+    """Where a threshold was drawn, in rows that are scored at all, `(blocks, rows)`."""
+    assert batch.trajectory.threshold_actions is not None
+    return ~batch.trajectory.threshold_actions.T.isnan() & batch.scored.any(-1)
 
 
 def _score_thresholds(
@@ -241,15 +242,15 @@ def _score_thresholds(
     policy: ThresholdPolicy,
     outputs: torch.Tensor,
     canvas_of: torch.Tensor,
-    trajectory: Trajectory,
+    batch: RolloutBatch,
 ) -> None:
     """Add the scores of the thresholds that were drawn."""
-    drawn = _drawn(trajectory)
-    assert trajectory.threshold_actions is not None
+    drawn = _drawn(batch)
+    actions = cast(torch.Tensor, batch.trajectory.threshold_actions).T[drawn]
     outputs = outputs[canvas_of[drawn]]
 
     def spread(values: torch.Tensor) -> torch.Tensor:
         return values.new_zeros(drawn.shape).masked_scatter(drawn, values).T
 
-    scores.threshold_log_probs = spread(policy.log_prob(outputs, trajectory.threshold_actions.T[drawn]))
+    scores.threshold_log_probs = spread(policy.log_prob(outputs, actions))
     scores.threshold_entropies = spread(policy.entropy(outputs))

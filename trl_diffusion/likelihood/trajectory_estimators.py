@@ -33,6 +33,7 @@ class MeanField(Estimator):
     """
 
     seed_per_group = True
+    shares_canvases = True
 
     def __init__(self, p_mask_prompt: float = 0.15) -> None:
         self.p_mask_prompt = check_p_mask_prompt(p_mask_prompt)
@@ -52,6 +53,8 @@ class TwoTimesMeanField(Estimator):
     Tokens written in the first `tau` steps are scored on the fully masked canvas, the others on the state after `tau`
     steps. The score is exact for tokens of the first step, and of step `tau`.
     """
+
+    shares_canvases = True
 
     def passes(self, batch, draw, mask_token_id):
         trajectory = batch.trajectory

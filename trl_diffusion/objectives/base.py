@@ -126,9 +126,25 @@ class Objective(ABC):
         """
         return None
 
+    def idle(self, advantages: torch.Tensor, row_weights: torch.Tensor | None) -> torch.Tensor | None:
+        """
+        Completions whose loss has no gradient, whatever the policy has become: they need not be scored.
+
+        Args:
+            advantages (`torch.Tensor` of shape `(rows,)`):
+                TRL's advantages.
+            row_weights (`torch.Tensor` of shape `(rows,)`, *optional*):
+                What `group_weights` returned for these rows.
+
+        Returns:
+            `torch.Tensor` of shape `(rows,)`, bool; `None` if that cannot be told.
+        """
+        return None
+
     @abstractmethod
     def __call__(self, inputs: LossInputs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """
         Returns:
-            `tuple[torch.Tensor, dict[str, torch.Tensor]]`: the loss, a mean over rows, and values to log the mean of.
+            `tuple[torch.Tensor, dict[str, torch.Tensor]]`: the loss, a mean over rows, and values to log the mean of,
+            `(rows,)` each.
         """

@@ -36,6 +36,9 @@ class SequenceRatio(Objective):
         self.epsilon_high = epsilon_high
         self.beta = beta
 
+    def idle(self, advantages, row_weights):
+        return advantages == 0 if self.beta == 0 else None
+
     def __call__(self, inputs: LossInputs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         advantages, lengths = inputs.advantages, inputs.lengths
         gap = ((inputs.log_probs - inputs.old_log_probs) * inputs.mask).sum(-1)

@@ -41,6 +41,9 @@ class SandwichedPolicyGradient(Objective):
     def group_weights(self, groups):
         return groups.relative(groups.lengths.float()), {}
 
+    def idle(self, advantages, row_weights):
+        return advantages == 0
+
     def __call__(self, inputs: LossInputs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         lower = (inputs.log_probs * inputs.mask).sum(-1)
         upper = self.upper_bound(inputs)

@@ -28,6 +28,9 @@ class WeightedLikelihood(Objective):
         weights = groups.softmax(self.psi * groups.advantages) - groups.softmax(-self.psi * groups.advantages)
         return weights, {"row_weight/abs": weights.abs()}
 
+    def idle(self, advantages, row_weights):
+        return row_weights == 0
+
     def __call__(self, inputs: LossInputs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         assert inputs.row_weights is not None
         log_likelihood = (inputs.log_probs * inputs.mask).sum(-1)

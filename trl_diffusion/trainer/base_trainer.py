@@ -179,12 +179,13 @@ class DiffusionGRPOTrainer(GRPOHooks):
         attention_mask = pad([torch.ones_like(ids) for ids in tokens], padding_value=0, padding_side="left").to(device)
         config = self.decoder(self.mode)
         with self.model_for_generation() as model, self.accelerator.autocast():
-            trajectory = DiffusionSampler(model, config, self.spec).sample(
-                input_ids,
-                attention_mask,
-                seeds=self._rollout_seeds(prompt_ids).to(device),
-                anyone_busy=self._anyone_busy if self.needs_lockstep else bool,
-            )
+            with self.timed("rollout_head", cast(PreTrainedModel, model).get_output_embeddings()):
+                trajectory = DiffusionSampler(model, config, self.spec).sample(
+                    input_ids,
+                    attention_mask,
+                    seeds=self._rollout_seeds(prompt_ids).to(device),
+                    anyone_busy=self._anyone_busy if self.needs_lockstep else bool,
+                )
         self._record_rollout_metrics(trajectory)
         draws = self.num_iterations if self.mode == "train" else 1
         return Rollout(

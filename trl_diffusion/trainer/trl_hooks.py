@@ -22,8 +22,8 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -42,6 +42,8 @@ from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View
 from ..models import DiffusionSpec
 from ..objectives import Groups, LossInputs, Objective
 from .loss_columns import LossColumns, ballast, widen
+from .micro_batches import reunite_groups
+from .stopwatch import Stopwatch
 
 
 TRL_TESTED = ("1.16", "1.17")  # from, up to but without
@@ -62,10 +64,13 @@ _CONTRACT = {
     "_tokenize_prompts": ("prompts",),
     "_calculate_rewards": ("inputs", "prompts", "completions", "completion_ids_list"),
     "_log_completion_extra": ("column", "values"),
+    "_prepare_inputs": ("generation_batch",),
+    "training_step": ("model", "inputs", "num_items_in_batch"),
 }
 
 # The attributes that are read, and exist once a trainer is built.
 _ATTRIBUTES = (
+    "_buffered_inputs",
     "_dist",
     "_entropy_bonus_enabled",
     "_metrics",
@@ -126,12 +131,15 @@ class Rollout:
             Randomness of the objective's sequence estimator.
         has_reward (`torch.Tensor` of shape `(rows of all processes,)`, bool, *optional*):
             Whether any reward function had something to say.
+        wanted (`list[str]`):
+            The policies whose scores TRL has asked for, `"old"` or `"ref"`.
     """
 
     trajectory: Trajectory
     draw_seeds: torch.Tensor
     sequence_seeds: torch.Tensor
     has_reward: torch.Tensor | None = None
+    wanted: list[str] = field(default_factory=list)
 
 
 class GRPOHooks(GRPOTrainer):
@@ -152,6 +160,8 @@ class GRPOHooks(GRPOTrainer):
         super().__init__(*args, **kwargs)
         if missing := [name for name in _ATTRIBUTES if not hasattr(self, name)]:
             raise ImportError(_misfit([f"GRPOTrainer.{name} is missing" for name in missing]))
+        self._stopwatch = Stopwatch(self.accelerator.device)
+        self._timed: set[str] = set()
 
     def rollout(self, prompt_ids: list[list[int]]) -> Rollout:
         """Sample one completion per prompt."""
@@ -223,6 +233,15 @@ class GRPOHooks(GRPOTrainer):
             result = getattr(self.accelerator.gather(getattr(values, reduction)()), reduction)()
         self._metrics[self.mode][name].append(result.item())
 
+    def timed(self, section: str, module: torch.nn.Module | None = None) -> AbstractContextManager[None]:
+        """
+        Log the time that is spent inside, or by the forward passes of a module meanwhile, as `time/<section>`, in
+        seconds per update, less what sections within this one take. Evaluations are not timed.
+        """
+        if self.mode == "eval":
+            return nullcontext()
+        return self._stopwatch(section) if module is None else self._stopwatch.around(module, section)
+
     def tokenize(self, prompts: list) -> list[list[int]]:
         """Token ids of prompts, as training will see them."""
         return self._tokenize_prompts(prompts)[0]
@@ -278,10 +297,31 @@ class GRPOHooks(GRPOTrainer):
         deepspeed = self.accelerator.distributed_type == DistributedType.DEEPSPEED
         self.accelerator.backward(loss, **({"scale_wrt_gas": False} if deepspeed else {}))
 
-    # ---------------------------------------------------------------- overridden private methods
+    # ---------------------------------------------------------------- overridden methods
+
+    def training_step(self, *args, **kwargs):
+        with self._stopwatch("backward"):  # what is in none of the other sections
+            loss = super().training_step(*args, **kwargs)
+        if self._step % self.current_gradient_accumulation_steps == 0:
+            seconds = self._stopwatch.read()
+            self._timed |= seconds.keys()
+            for section in self._timed:
+                self._metrics["train"][f"time/{section}"].append(seconds.get(section, 0.0))
+        return loss
+
+    def _prepare_inputs(self, generation_batch):
+        buffered = self._buffered_inputs
+        with self.timed("other"):
+            inputs = super()._prepare_inputs(generation_batch)
+        if self.mode == "train" and self._buffered_inputs is not buffered and self.estimator.shares_canvases:
+            window = self.current_gradient_accumulation_steps
+            self._buffered_inputs = reunite_groups(self._buffered_inputs, window)
+            inputs = self._buffered_inputs[self._step % self.args.steps_per_generation]
+        return inputs
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, *args, **kwargs):
-        self._fresh = self.rollout(prompt_ids)
+        with self.timed("rollout"):
+            self._fresh = self.rollout(prompt_ids)
         return self._fresh.trajectory.texts(self.eos_token_ids), None
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
@@ -290,7 +330,8 @@ class GRPOHooks(GRPOTrainer):
         inputs = [{**x, **{name: values[i] for name, values in columns.items()}} for i, x in enumerate(inputs)]
         for name, values in columns.items():
             self._log_completion_extra(name, values)
-        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        with self.timed("reward"):
+            rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self._fresh.has_reward = ~rewards.isnan().all(-1)
         return rewards
 
@@ -301,26 +342,31 @@ class GRPOHooks(GRPOTrainer):
             output |= self._fresh.trajectory.to_dict() | {"draw_seeds": self._fresh.draw_seeds}
             if self.objective is not None:
                 output |= self._row_weights(self.objective, output)
-            scored = self._batch(output, self._fresh.draw_seeds, self.estimator).scored
-            output["num_items_in_batch"] = self.accelerator.gather(scored.sum()).sum()
-            return output
+            batch = self._batch(output, self._fresh.draw_seeds, self.estimator)
+            output["num_items_in_batch"] = self.accelerator.gather(batch.scored.sum()).sum()
+            rows = torch.arange(len(batch), device=batch.scored.device) + self.accelerator.process_index * len(batch)
+            output["group"] = rows // self._group_size
+            return output | self._fixed_scores(self._without_idle_rows(batch, output), self._fresh.wanted)
         finally:
             self._fresh = None
+
+    @property
+    def _group_size(self) -> int:
+        return cast(int, self.num_generations if self.mode == "train" else self.num_generations_eval)
 
     def _row_weights(self, objective: Objective, output: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The objective's weights of the local rows, from all rows; rows without a reward leave the loss."""
         assert self._fresh is not None and self._fresh.has_reward is not None
-        size = cast(int, self.num_generations if self.mode == "train" else self.num_generations_eval)
 
         def gathered(values: torch.Tensor) -> torch.Tensor:
-            return self.accelerator.gather(values).view(-1, size)
+            return self.accelerator.gather(values).view(-1, self._group_size)
 
         def local(values: torch.Tensor) -> torch.Tensor:
             rows = len(output["advantages"])
             return values.flatten()[self.accelerator.process_index * rows :][:rows]
 
         lengths = gathered(output["completion_mask"].sum(-1))
-        counted = self._fresh.has_reward.view(-1, size) & (lengths > 0)
+        counted = self._fresh.has_reward.view(-1, self._group_size) & (lengths > 0)
         groups = Groups(gathered(output["advantages"]), lengths, counted)
         if objective.sequence_estimator is not None:
             batch = self._batch(output, self._fresh.sequence_seeds, objective.sequence_estimator)
@@ -336,13 +382,45 @@ class GRPOHooks(GRPOTrainer):
 
     def _log_ratio(self, estimator: Estimator, batch: RolloutBatch) -> torch.Tensor:
         """Sequence log-probability under the reference minus that under the policy that made the rollouts."""
-        checkpointing = cast(dict, self.args.gradient_checkpointing_kwargs)
-        with torch.no_grad(), disable_gradient_checkpointing(self.model, checkpointing):
-            with self._reference() as reference:
+        with self._frozen():
+            with self.timed("reference"), self._reference() as reference:
                 log_ratio = self.score_draw(reference, batch, estimator, 0).sum(-1)
             if estimator.exact:
                 return log_ratio - (batch.trajectory.log_probs * batch.scored).sum(-1)
-            return log_ratio - self.score_draw(self.model, batch, estimator, 0).sum(-1)
+            with self.timed("old"):
+                return log_ratio - self.score_draw(self.model, batch, estimator, 0).sum(-1)
+
+    def _fixed_scores(self, batch: RolloutBatch, wanted: list[str]) -> dict[str, torch.Tensor]:
+        """Scores `(rows, draws, length)` under the policies that do not change until the next rollout."""
+        scores = {}
+        with self._frozen():
+            if "old" in wanted:
+                with self.timed("old"):
+                    scores["old_per_token_logps"] = self._score_draws(self.model, batch)
+            if "ref" in wanted:
+                with self.timed("reference"), self._reference() as reference:
+                    scores["ref_per_token_logps"] = self._score_draws(reference, batch)
+        return scores
+
+    def _score_draws(self, model: torch.nn.Module, batch: RolloutBatch) -> torch.Tensor:
+        draws = range(batch.seeds.shape[1])
+        return torch.stack([self.score_draw(model, batch, self.estimator, draw) for draw in draws], dim=1)
+
+    @contextmanager
+    def _frozen(self) -> Iterator[None]:
+        checkpointing = cast(dict, self.args.gradient_checkpointing_kwargs)
+        with torch.no_grad(), disable_gradient_checkpointing(self.model, checkpointing):
+            yield
+
+    def _without_idle_rows(self, batch: RolloutBatch, inputs: dict[str, torch.Tensor]) -> RolloutBatch:
+        """The batch, scoring nothing in rows whose loss has no gradient, such as those of groups without advantage."""
+        if self.objective is not None:
+            idle = self.objective.idle(inputs["advantages"], inputs.get("row_weights"))
+        elif self.beta != 0 or self._entropy_bonus_enabled:
+            idle = None
+        else:
+            idle = inputs["advantages"] == 0
+        return batch if idle is None else replace(batch, scored=batch.scored & ~idle[:, None])
 
     @staticmethod
     def _batch(inputs: dict[str, torch.Tensor], seeds: torch.Tensor, estimator: Estimator) -> RolloutBatch:
@@ -364,14 +442,10 @@ class GRPOHooks(GRPOTrainer):
                 "Log-probabilities were requested outside of a rollout and outside of the loss. A diffusion model has "
                 "no log-probabilities without a trajectory."
             )
-        if not self._needs_scores(reference=self._is_reference(model)):
-            return None, None, None
-        names = ("prompt_ids", "completion_ids", "prompt_mask", "completion_mask")
-        widths = [input_ids.shape[1] - logits_to_keep, logits_to_keep]
-        split = dict(zip(names, (*input_ids.split(widths, dim=1), *attention_mask.split(widths, dim=1))))
-        batch = self._batch(split | self._fresh.trajectory.to_dict(), self._fresh.draw_seeds, self.estimator)
-        draws = [self.score_draw(model, batch, self.estimator, draw) for draw in range(batch.seeds.shape[1])]
-        return torch.stack(draws, dim=1), None, None
+        reference = self._is_reference(model)
+        if self._needs_scores(reference):  # later, when the rewards are known
+            self._fresh.wanted.append("ref" if reference else "old")
+        return None, None, None
 
     def _needs_scores(self, reference: bool) -> bool:
         if reference:
@@ -391,13 +465,15 @@ class GRPOHooks(GRPOTrainer):
             inputs["old_per_token_logps"] = batch.trajectory.log_probs
         # The whole canvas, where TRL has cut to the longest text.
         inputs["completion_ids"], inputs["completion_mask"] = batch.trajectory.completion_ids, batch.scored.long()
+        batch = self._without_idle_rows(batch, inputs)
         passes = self.passes(self.estimator, batch, draw)
         total = torch.zeros((), device=batch.scored.device)
         for part in passes[:-1]:
             with self._accumulating(model):
                 loss = self._pass_loss(model, inputs, batch, part) / len(passes)
                 if loss.requires_grad:
-                    self._backward(loss)
+                    with self.timed("backward"):
+                        self._backward(loss)
             total += loss.detach()
         return self._pass_loss(model, inputs, batch, passes[-1]) / len(passes) + total
 
@@ -405,7 +481,8 @@ class GRPOHooks(GRPOTrainer):
         self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], batch: RolloutBatch, part: Pass
     ) -> torch.Tensor:
         bonus = self.objective is None and self._entropy_bonus_enabled
-        scores = self.score(model, batch, part.views, entropies="grad" if bonus else "detached", thresholds=True)
+        with self.timed("forward"):
+            scores = self.score(model, batch, part.views, entropies="grad" if bonus else "detached", thresholds=True)
         if self.objective is None:
             return self._trl_loss(model, inputs, batch, scores, part.token_weights)
         return self._own_loss(self.objective, inputs, batch, scores)
@@ -427,34 +504,46 @@ class GRPOHooks(GRPOTrainer):
         if factors is not None:
             # min(rho A, clip(rho) A) is positively homogeneous in A: a factor on the token is a factor on A.
             inputs["advantages"] = advantages[:, None] * factors
+        # Old scores of tokens that this pass does not score would meet nothing, and overflow.
+        scored = (scores.weights != 0).any(1)
+        for name in ("old_per_token_logps", "ref_per_token_logps"):
+            if inputs.get(name) is not None:
+                inputs[name] = inputs[name].masked_fill(~scored, 0.0)
+        self._record_entropy(entropies if token_weights is None else entropies * token_weights, batch)
         if token_weights is not None:
-            # Old scores of tokens that this pass does not score would meet nothing, and overflow.
-            scored = (scores.weights != 0).any(1)
-            for name in ("old_per_token_logps", "ref_per_token_logps"):
-                if inputs.get(name) is not None:
-                    inputs[name] = inputs[name].masked_fill(~scored, 0.0)
             inputs["tool_mask"] = token_weights
             filler = ballast(inputs["completion_mask"], token_weights)
             log_probs, entropies = widen(inputs, (log_probs, entropies), filler)
         if scores.threshold_log_probs is not None:
-            thresholds = self._threshold_columns(advantages, batch, scores)
+            thresholds = self._threshold_columns(inputs, advantages, batch, scores)
             log_probs, entropies = widen(inputs, (log_probs, entropies), thresholds)
         self._scores = log_probs, entropies
         try:
-            return super()._compute_loss(model, inputs)
+            loss = super()._compute_loss(model, inputs)
         finally:
             self._scores = None
+        del self._metrics[self.mode]["entropy"][-1]  # TRL's, which counts rows that are not scored
+        return loss
 
-    def _threshold_columns(self, advantages: torch.Tensor, batch: RolloutBatch, scores: Scores) -> LossColumns:
+    def _record_entropy(self, entropies: torch.Tensor, batch: RolloutBatch) -> None:
+        """The mean over scored tokens, of all processes."""
+        sums = torch.stack([(entropies.detach() * batch.scored).sum(), batch.scored.sum()])
+        total, count = self.accelerator.reduce(sums, "sum")
+        self._metrics[self.mode]["entropy"].append((total / count).item())  # NaN without any: TRL drops it
+
+    def _threshold_columns(
+        self, inputs: dict[str, torch.Tensor], advantages: torch.Tensor, batch: RolloutBatch, scores: Scores
+    ) -> LossColumns:
         """The thresholds as tokens of their own, which the old policy drew with a known probability."""
         log_probs, entropies = scores.threshold_log_probs, scores.threshold_entropies
         actions, old_log_probs = batch.trajectory.threshold_actions, batch.trajectory.threshold_log_probs
         assert log_probs is not None and entropies is not None and actions is not None and old_log_probs is not None
         drawn = ~actions.isnan()
-        self.record_metric("threshold/entropy", entropies[drawn])
-        counted = drawn & batch.scored.any(-1, keepdim=True)  # not of a truncated completion that is masked
+        scored = drawn & batch.scored.any(-1, keepdim=True)
+        self.record_metric("threshold/entropy", entropies[scored])
+        counted = drawn & (inputs["completion_mask"] != 0).any(-1, keepdim=True)  # no truncated one that is masked
         advantages = self.threshold_advantages(advantages)[:, None].expand(drawn.shape)
-        return LossColumns(log_probs, old_log_probs, entropies, advantages, counted.float())
+        return LossColumns(log_probs, old_log_probs * scored, entropies, advantages, counted.float())
 
     def _own_loss(
         self, objective: Objective, inputs: dict[str, torch.Tensor], batch: RolloutBatch, scores: Scores
@@ -463,7 +552,7 @@ class GRPOHooks(GRPOTrainer):
         loss, metrics = objective(
             LossInputs(
                 scores=scores,
-                mask=batch.scored,
+                mask=inputs["completion_mask"] != 0,
                 advantages=inputs["advantages"],
                 old_log_probs=scores.token_log_probs.detach() if old_log_probs is None else old_log_probs,
                 ref_log_probs=inputs.get("ref_per_token_logps"),
@@ -471,7 +560,7 @@ class GRPOHooks(GRPOTrainer):
                 gather=self.accelerator.gather,
             )
         )
-        metrics["entropy"] = scores.entropies[scores.weights != 0]
+        self.record_metric("entropy", scores.entropies[scores.weights != 0])
         for name, values in metrics.items():
-            self.record_metric(name, values)
+            self.record_metric(name, values[batch.scored.any(-1)])
         return loss / (self.current_gradient_accumulation_steps if self.mode == "train" else 1)
