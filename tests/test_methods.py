@@ -323,7 +323,7 @@ def test_passes_that_score_all_tokens_are_averaged(build):
     trainer = build("dmpo", cls=spy(METHODS["dmpo"][1]), num_replicates=4, max_steps=1)
     trainer.train()
     inputs = trainer.seen[-1]["inputs"]
-    batch = trainer._batch(inputs, inputs["draw_seeds"], trainer.estimator)
+    batch = trainer.rollout_batch(inputs, inputs["draw_seeds"], trainer.estimator)
     with torch.no_grad():
         together, one_by_one = (
             trainer.score_draw(trainer.model, batch, RandomMasking(4, views_per_forward=views), 0) for views in (4, 1)

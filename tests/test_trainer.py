@@ -132,7 +132,7 @@ def by_hand(trainer, call):
         prompt = inputs["prompt_ids"][row][inputs["prompt_mask"][row] == 1]
         if isinstance(trainer, DiffuGRPOTrainer):
             (part,) = trainer.estimator.passes(
-                trainer._batch(inputs, inputs["draw_seeds"], trainer.estimator), draw, mask_id
+                trainer.rollout_batch(inputs, inputs["draw_seeds"], trainer.estimator), draw, mask_id
             )
             prompt = part.views[0].prompt_ids[row][inputs["prompt_mask"][row] == 1]
         terms = []

@@ -17,7 +17,7 @@ from ..generation import DiffusionGenerationConfig, DiffusionSampler, Trajectory
 from ..generation.noise import derive_seed
 from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View, score_views
 from ..models import ThresholdPolicy, end_tokens, length_problems, resolve_spec, token_problems
-from ..objectives import Objective
+from ..objectives import Groups, Objective
 from .base_config import DiffusionGRPOConfig
 from .model_card import make_model_card
 from .preflight import (
@@ -294,6 +294,58 @@ class DiffusionGRPOTrainer(GRPOHooks):
                 entropies=entropies,
                 threshold_policy=self.threshold_policy if thresholds else None,
             )
+
+    def row_weights(
+        self, objective: Objective, output: dict[str, torch.Tensor], rollout: Rollout
+    ) -> dict[str, torch.Tensor]:
+        assert rollout.has_reward is not None
+
+        def gathered(values: torch.Tensor) -> torch.Tensor:
+            return self.accelerator.gather(values).view(-1, self.group_size)
+
+        def local(values: torch.Tensor) -> torch.Tensor:
+            rows = len(output["advantages"])
+            return values.flatten()[self.accelerator.process_index * rows :][:rows]
+
+        lengths = gathered(output["completion_mask"].sum(-1))
+        counted = rollout.has_reward.view(-1, self.group_size) & (lengths > 0)
+        groups = Groups(gathered(output["advantages"]), lengths, counted)
+        if objective.sequence_estimator is not None:
+            batch = self.rollout_batch(output, rollout.sequence_seeds, objective.sequence_estimator)
+            groups.log_ratio = gathered(self._log_ratio(objective.sequence_estimator, batch))
+        changed = {"completion_mask": output["completion_mask"] * local(counted)[:, None]}
+        weighted = objective.group_weights(groups)
+        if weighted is None:
+            return changed
+        weights, metrics = weighted
+        for name, values in metrics.items():
+            self.record_metric(name, values)
+        return changed | {"row_weights": local(weights)}
+
+    def _log_ratio(self, estimator: Estimator, batch: RolloutBatch) -> torch.Tensor:
+        """Sequence log-probability under the reference minus that under the policy that made the rollouts."""
+        with self.frozen():
+            with self.timed("reference"), self.reference() as reference:
+                log_ratio = self.score_draw(reference, batch, estimator, 0).sum(-1)
+            if estimator.exact:
+                return log_ratio - (batch.trajectory.log_probs * batch.scored).sum(-1)
+            with self.timed("old"):
+                return log_ratio - self.score_draw(self.model, batch, estimator, 0).sum(-1)
+
+    def fixed_scores(self, batch: RolloutBatch, wanted: list[str]) -> dict[str, torch.Tensor]:
+        scores = {}
+        with self.frozen():
+            if "old" in wanted:
+                with self.timed("old"):
+                    scores["old_per_token_logps"] = self._score_draws(self.model, batch)
+            if "ref" in wanted:
+                with self.timed("reference"), self.reference() as reference:
+                    scores["ref_per_token_logps"] = self._score_draws(reference, batch)
+        return scores
+
+    def _score_draws(self, model: torch.nn.Module, batch: RolloutBatch) -> torch.Tensor:
+        draws = range(batch.seeds.shape[1])
+        return torch.stack([self.score_draw(model, batch, self.estimator, draw) for draw in draws], dim=1)
 
     def score_draw(
         self,

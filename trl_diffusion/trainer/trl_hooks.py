@@ -3,13 +3,15 @@
 The seam with TRL: the only file that touches private parts of `GRPOTrainer`.
 
 TRL's training step is kept whole: prompts, tokenization, decoding, rewards, advantages, buffering, the loss with all
-its variants, metrics, logging, checkpoints. Four of its private methods are overridden to put a diffusion model in:
+its variants, metrics, logging, checkpoints. These of its methods are overridden to put a diffusion model in:
 
 - `_generate_single_turn`: the sampler fills canvases instead of `generate`;
 - `_generate_and_score_completions`: the trajectories join the tensors that TRL shuffles, splits and buffers;
 - `_get_per_token_logps_and_entropies`: the estimator scores tokens instead of a causal forward pass. It is called
-  for the old and the reference policy while a batch is scored, where it returns one set of log-probabilities per draw,
-  `(rows, num_iterations, canvas length)`, which TRL only stores; and for the current policy inside the loss;
+  for the old and the reference policy before the rewards are known, where it only takes note: they are scored after
+  the rewards, where they count, once per draw, `(rows, num_iterations, canvas length)`. And it is called for the
+  current policy inside the loss;
+- `_prepare_inputs`: completions of a prompt go through the model together, where they share canvases;
 - `_compute_loss`: picks the draw of the running inner iteration, goes through its passes, and hands their scores to
   TRL's loss or to the method's own objective.
 
@@ -40,7 +42,7 @@ from trl.trainer.utils import use_adapter
 from ..generation import Trajectory
 from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View
 from ..models import DiffusionSpec
-from ..objectives import Groups, LossInputs, Objective
+from ..objectives import LossInputs, Objective
 from .loss_columns import LossColumns, ballast, widen
 from .micro_batches import reunite_groups
 from .stopwatch import Stopwatch
@@ -178,8 +180,14 @@ class GRPOHooks(GRPOTrainer):
         """Score the rollouts' tokens under `model` on some views, and their thresholds if they are learned."""
         raise NotImplementedError
 
-    def score_draw(self, model: torch.nn.Module, batch: RolloutBatch, estimator: Estimator, draw: int) -> torch.Tensor:
-        """Log-probabilities `(rows, length)` of one draw of an estimator, over all its passes."""
+    def row_weights(
+        self, objective: Objective, output: dict[str, torch.Tensor], rollout: Rollout
+    ) -> dict[str, torch.Tensor]:
+        """The objective's weights of the local rows, from all rows; rows without a reward leave the loss."""
+        raise NotImplementedError
+
+    def fixed_scores(self, batch: RolloutBatch, wanted: list[str]) -> dict[str, torch.Tensor]:
+        """Scores `(rows, draws, length)` under the policies that do not change until the next rollout."""
         raise NotImplementedError
 
     def passes(self, estimator: Estimator, batch: RolloutBatch, draw: int) -> list[Pass]:
@@ -265,8 +273,31 @@ class GRPOHooks(GRPOTrainer):
         """Whether a forward pass is a collective operation, so that all processes must make the same number."""
         return self.accelerator.num_processes > 1 and (self._dist.is_zero3 or self._dist.is_fsdp)
 
+    @property
+    def group_size(self) -> int:
+        """Completions of a prompt."""
+        return cast(int, self.num_generations if self.mode == "train" else self.num_generations_eval)
+
+    @staticmethod
+    def rollout_batch(inputs: dict[str, torch.Tensor], seeds: torch.Tensor, estimator: Estimator) -> RolloutBatch:
+        """The rollouts in a batch of TRL's tensors, with an estimator's seeds."""
+        trajectory = Trajectory.from_dict(inputs)
+        scored = inputs["completion_mask"] != 0
+        missing = trajectory.completion_ids.shape[1] - scored.shape[1]  # TRL cuts to the longest text
+        scored = torch.nn.functional.pad(scored, (0, missing))
+        if estimator.exact:
+            scored = trajectory.decisive_mask(scored)
+        return RolloutBatch(inputs["prompt_ids"], inputs["prompt_mask"], scored, trajectory, seeds)
+
     @contextmanager
-    def _reference(self) -> Iterator[torch.nn.Module]:
+    def frozen(self) -> Iterator[None]:
+        """For scores of policies that are not trained."""
+        checkpointing = cast(dict, self.args.gradient_checkpointing_kwargs)
+        with torch.no_grad(), disable_gradient_checkpointing(self.model, checkpointing):
+            yield
+
+    @contextmanager
+    def reference(self) -> Iterator[torch.nn.Module]:
         """The reference model, or the policy with its adapter exchanged for the reference's."""
         if self.ref_model is not None:
             yield self.ref_model
@@ -341,76 +372,14 @@ class GRPOHooks(GRPOTrainer):
             assert self._fresh is not None
             output |= self._fresh.trajectory.to_dict() | {"draw_seeds": self._fresh.draw_seeds}
             if self.objective is not None:
-                output |= self._row_weights(self.objective, output)
-            batch = self._batch(output, self._fresh.draw_seeds, self.estimator)
+                output |= self.row_weights(self.objective, output, self._fresh)
+            batch = self.rollout_batch(output, self._fresh.draw_seeds, self.estimator)
             output["num_items_in_batch"] = self.accelerator.gather(batch.scored.sum()).sum()
             rows = torch.arange(len(batch), device=batch.scored.device) + self.accelerator.process_index * len(batch)
-            output["group"] = rows // self._group_size
-            return output | self._fixed_scores(self._without_idle_rows(batch, output), self._fresh.wanted)
+            output["group"] = rows // self.group_size
+            return output | self.fixed_scores(self._without_idle_rows(batch, output), self._fresh.wanted)
         finally:
             self._fresh = None
-
-    @property
-    def _group_size(self) -> int:
-        return cast(int, self.num_generations if self.mode == "train" else self.num_generations_eval)
-
-    def _row_weights(self, objective: Objective, output: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The objective's weights of the local rows, from all rows; rows without a reward leave the loss."""
-        assert self._fresh is not None and self._fresh.has_reward is not None
-
-        def gathered(values: torch.Tensor) -> torch.Tensor:
-            return self.accelerator.gather(values).view(-1, self._group_size)
-
-        def local(values: torch.Tensor) -> torch.Tensor:
-            rows = len(output["advantages"])
-            return values.flatten()[self.accelerator.process_index * rows :][:rows]
-
-        lengths = gathered(output["completion_mask"].sum(-1))
-        counted = self._fresh.has_reward.view(-1, self._group_size) & (lengths > 0)
-        groups = Groups(gathered(output["advantages"]), lengths, counted)
-        if objective.sequence_estimator is not None:
-            batch = self._batch(output, self._fresh.sequence_seeds, objective.sequence_estimator)
-            groups.log_ratio = gathered(self._log_ratio(objective.sequence_estimator, batch))
-        changed = {"completion_mask": output["completion_mask"] * local(counted)[:, None]}
-        weighted = objective.group_weights(groups)
-        if weighted is None:
-            return changed
-        weights, metrics = weighted
-        for name, values in metrics.items():
-            self.record_metric(name, values)
-        return changed | {"row_weights": local(weights)}
-
-    def _log_ratio(self, estimator: Estimator, batch: RolloutBatch) -> torch.Tensor:
-        """Sequence log-probability under the reference minus that under the policy that made the rollouts."""
-        with self._frozen():
-            with self.timed("reference"), self._reference() as reference:
-                log_ratio = self.score_draw(reference, batch, estimator, 0).sum(-1)
-            if estimator.exact:
-                return log_ratio - (batch.trajectory.log_probs * batch.scored).sum(-1)
-            with self.timed("old"):
-                return log_ratio - self.score_draw(self.model, batch, estimator, 0).sum(-1)
-
-    def _fixed_scores(self, batch: RolloutBatch, wanted: list[str]) -> dict[str, torch.Tensor]:
-        """Scores `(rows, draws, length)` under the policies that do not change until the next rollout."""
-        scores = {}
-        with self._frozen():
-            if "old" in wanted:
-                with self.timed("old"):
-                    scores["old_per_token_logps"] = self._score_draws(self.model, batch)
-            if "ref" in wanted:
-                with self.timed("reference"), self._reference() as reference:
-                    scores["ref_per_token_logps"] = self._score_draws(reference, batch)
-        return scores
-
-    def _score_draws(self, model: torch.nn.Module, batch: RolloutBatch) -> torch.Tensor:
-        draws = range(batch.seeds.shape[1])
-        return torch.stack([self.score_draw(model, batch, self.estimator, draw) for draw in draws], dim=1)
-
-    @contextmanager
-    def _frozen(self) -> Iterator[None]:
-        checkpointing = cast(dict, self.args.gradient_checkpointing_kwargs)
-        with torch.no_grad(), disable_gradient_checkpointing(self.model, checkpointing):
-            yield
 
     def _without_idle_rows(self, batch: RolloutBatch, inputs: dict[str, torch.Tensor]) -> RolloutBatch:
         """The batch, scoring nothing in rows whose loss has no gradient, such as those of groups without advantage."""
@@ -421,16 +390,6 @@ class GRPOHooks(GRPOTrainer):
         else:
             idle = inputs["advantages"] == 0
         return batch if idle is None else replace(batch, scored=batch.scored & ~idle[:, None])
-
-    @staticmethod
-    def _batch(inputs: dict[str, torch.Tensor], seeds: torch.Tensor, estimator: Estimator) -> RolloutBatch:
-        trajectory = Trajectory.from_dict(inputs)
-        scored = inputs["completion_mask"] != 0
-        missing = trajectory.completion_ids.shape[1] - scored.shape[1]  # TRL cuts to the longest text
-        scored = torch.nn.functional.pad(scored, (0, missing))
-        if estimator.exact:
-            scored = trajectory.decisive_mask(scored)
-        return RolloutBatch(inputs["prompt_ids"], inputs["prompt_mask"], scored, trajectory, seeds)
 
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **kwargs
@@ -460,7 +419,7 @@ class GRPOHooks(GRPOTrainer):
         for name in ("old_per_token_logps", "ref_per_token_logps"):  # (rows, draws, length)
             if inputs.get(name) is not None:
                 inputs[name] = inputs[name][:, draw]
-        batch = self._batch(inputs, inputs["draw_seeds"], self.estimator)
+        batch = self.rollout_batch(inputs, inputs["draw_seeds"], self.estimator)
         if self.estimator.exact:
             inputs["old_per_token_logps"] = batch.trajectory.log_probs
         # The whole canvas, where TRL has cut to the longest text.
