@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM
 from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler
 from trl_diffusion.generation.drawing import look
 from trl_diffusion.likelihood import ExactSteps, RolloutBatch, TwoTimesMeanField, score_views
-from trl_diffusion.likelihood.log_softmax import token_log_probs
 from trl_diffusion.models import DiffusionSpec, head, resolve_spec
 from trl_diffusion.models.head import IMPOSSIBLE, LMHead
+from trl_diffusion.models.log_softmax import token_log_probs
 from trl_diffusion.models.spec import predict
 
 from .conftest import in_float64, make_model

@@ -545,6 +545,8 @@ def test_settings_travel_as_plain_values(tmp_path):
         "temperature": 1.0,
         "top_k": 5,
         "top_p": 1.0,
+        "approximate_cache": None,
+        "cache_refresh_interval": None,
     }
     expected = dataclasses.replace(config, max_batch_size=3, use_cache=True)
     assert DiffusionGenerationConfig.from_pretrained(tmp_path, max_batch_size=3) == expected

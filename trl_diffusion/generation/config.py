@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, cast
 
 from ..models.hub import saved_generation_config
+from .approximate_cache import KINDS as APPROXIMATE_CACHES
 from .unmasking import RULES, SCHEDULED_RULES, THRESHOLD_RULES
 
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _CARRIED_AS = "diffusion"
 
 # What does not matter for what is written.
-_COMPUTATION = ("max_batch_size", "use_cache")
+_COMPUTATION = ("max_batch_size", "use_cache", "drift_check_rate")
 
 
 @dataclass
@@ -76,6 +77,19 @@ class DiffusionGenerationConfig:
             Rows in one forward pass. As rows finish, waiting ones take their place. Defaults to all rows at once.
         use_cache (`bool`, *optional*, defaults to `True`):
             Whether to cache keys and values where that changes nothing: in models with block-causal attention.
+
+        > Parameters that trade fidelity for speed
+
+        approximate_cache (`str`, *optional*):
+            What to read keys and values of earlier steps for, in models with full attention
+            ([Fast-dLLM](https://huggingface.co/papers/2505.22618)): `"prefix"` for all before the active block,
+            `"dual"` for all around it. Then the sampler no longer draws from the model's own distribution.
+        cache_refresh_interval (`int`, *optional*):
+            Steps after which the whole canvas goes through the model again, within a block; at the start of each block
+            it does in any case. `1` is no approximation.
+        drift_check_rate (`float`, *optional*, defaults to `0.0`):
+            Share of the steps with a cache that are also made without it, to measure how far it leads astray:
+            [`Trajectory`]'s `drift`. Each costs a forward pass.
     """
 
     max_new_tokens: int = field(default=256, metadata={"help": "Length of the completion canvas, in tokens."})
@@ -94,6 +108,15 @@ class DiffusionGenerationConfig:
     top_p: float = field(default=1.0, metadata={"help": "Draw from the most likely tokens up to this probability."})
     max_batch_size: int | None = field(default=None, metadata={"help": "Rows in one forward pass."})
     use_cache: bool = field(default=True, metadata={"help": "Whether to cache keys and values where it is exact."})
+    approximate_cache: str | None = field(
+        default=None, metadata={"help": "Read keys and values of earlier steps: 'prefix' or 'dual'."}
+    )
+    cache_refresh_interval: int | None = field(
+        default=None, metadata={"help": "Steps after which an approximate cache is computed anew, within a block."}
+    )
+    drift_check_rate: float = field(
+        default=0.0, metadata={"help": "Share of the steps with an approximate cache that are checked without it."}
+    )
 
     def __post_init__(self) -> None:
         self.eos_token_ids = tuple(map(int, self.eos_token_ids))  # also NumPy's, which JSON does not know
@@ -141,6 +164,7 @@ class DiffusionGenerationConfig:
             raise ValueError(f"`top_p={self.top_p}` needs `top_k`, which bounds the record of what could be drawn.")
         if self.max_batch_size is not None and self.max_batch_size < 1:
             raise ValueError(f"`max_batch_size` must be at least 1, got {self.max_batch_size}.")
+        self._check_cache()
         if self.max_denoising_steps is not None:
             if self.unmasking not in SCHEDULED_RULES:
                 raise ValueError(
@@ -154,6 +178,25 @@ class DiffusionGenerationConfig:
                     f"`max_denoising_steps` ({self.max_denoising_steps}) must be a multiple of the number of blocks "
                     f"({self.num_blocks}) and at most the completion length ({self.max_new_tokens})."
                 )
+
+    def _check_cache(self) -> None:
+        if self.approximate_cache is not None and self.approximate_cache not in APPROXIMATE_CACHES:
+            raise ValueError(
+                f"`approximate_cache` must be one of {', '.join(map(repr, APPROXIMATE_CACHES))}, got "
+                f"{self.approximate_cache!r}."
+            )
+        for name in ("cache_refresh_interval", "drift_check_rate"):
+            if getattr(self, name) and self.approximate_cache is None:
+                raise ValueError(f"`{name}` has no effect without `approximate_cache`.")
+        if self.cache_refresh_interval is not None and self.cache_refresh_interval < 1:
+            raise ValueError(f"`cache_refresh_interval` must be at least 1, got {self.cache_refresh_interval}.")
+        if not 0 <= self.drift_check_rate <= 1:
+            raise ValueError(f"`drift_check_rate` must lie in [0, 1], got {self.drift_check_rate}.")
+        if self.drift_check_rate and (self.temperature == 0 or self.top_k is not None):
+            raise ValueError(
+                "`drift_check_rate` needs tokens that are drawn from the whole distribution: a `temperature` above 0, "
+                "and no `top_k`."
+            )
 
     def _check_types(self) -> None:
         kinds = {int: numbers.Integral, float: numbers.Real, str: str, bool: bool}
@@ -271,6 +314,9 @@ class DiffusionGenerationConfig:
             settings["threshold"] = f"learned, {self.learned_threshold}" if learned else self.threshold
         if self.top_k is not None:
             settings |= {"top_k": self.top_k, "top_p": self.top_p}
+        if self.approximate_cache is not None:
+            settings |= {"approximate_cache": self.approximate_cache}
+            settings |= {"cache_refresh_interval": self.cache_refresh_interval}
         return settings | {
             "temperature": self.temperature,
             "max_new_tokens": self.max_new_tokens,

@@ -18,9 +18,12 @@ from transformers import PreTrainedModel
 
 from ..models import DiffusionSpec, ThresholdPolicy, length_problems, resolve_spec, threshold_policy
 from ..models.spec import predict, ranks
+from .approximate_cache import ApproximateCache
 from .block_cache import BlockCache
+from .cache import KeyValueCache
 from .config import DiffusionGenerationConfig
 from .drawing import look
+from .drift import DriftMeter
 from .noise import uniform
 from .sharing import distinct, slots
 from .trajectory import Trajectory
@@ -62,6 +65,10 @@ class DiffusionSampler:
             raise ValueError(f"`eos_token_ids` contains the mask token ({self.spec.mask_token_id}).")
         for problem in length_problems(self.spec, self.config.block_length):
             raise ValueError(problem)
+        if self.config.approximate_cache is not None and self.spec.attention_block is not None:
+            raise ValueError(
+                "`approximate_cache` is for models with full attention: block-causal ones have an exact one."
+            )
         self.threshold_policy = self._find_threshold_policy()
 
     def _find_threshold_policy(self) -> ThresholdPolicy | None:
@@ -191,24 +198,44 @@ class _Rollout:
             threshold_log_probs=torch.zeros(rows, blocks, device=device) if learned else None,
         )
         self._pending = torch.arange(rows, device=device)
-        self.cache = None
-        if aligned and self.config.use_cache:
-            self.cache = BlockCache(self.model, self.spec, self.canvas, self.attention_mask, self.prompt_length)
+        self.cache = self._make_cache(aligned)
+        self.meter = None
+        if self.config.drift_check_rate:
+            self.meter = DriftMeter(self.config.drift_check_rate, self.config.temperature, seeds.to(device))
+            self.trajectory.drift = self.meter.sums
+
+    def _make_cache(self, block_causal: bool) -> KeyValueCache | None:
+        config, what = self.config, (self.model, self.spec, self.canvas, self.attention_mask)
+        if block_causal and config.use_cache:
+            return BlockCache(*what, self.trajectory.row_forwards, prompt_length=self.prompt_length)
+        if config.approximate_cache is None:
+            return None
+        return ApproximateCache(
+            *what,
+            self.trajectory.row_forwards,
+            kind=config.approximate_cache,
+            block_length=config.block_length,
+            refresh_interval=config.cache_refresh_interval,
+        )
 
     @property
     def busy(self) -> bool:
-        """Whether any row still has something to write."""
-        return self._pending.numel() > 0
+        """Whether any row still has something to write, or any step is to be checked."""
+        return self._pending.numel() > 0 or (self.meter is not None and self.meter.busy)
 
     def step(self) -> None:
         """One forward pass over the first unfinished rows, and what it writes."""
         record = self.trajectory
+        if self.meter is not None and self.meter.busy:
+            return self.meter.check(self.model, self.spec)
         rows = self._pending[: self.config.max_batch_size]
-        if self.cache is not None and self.cache.fill(rows):  # a pass of its own, which writes nothing
-            return
+        if self.cache is not None:
+            if self.cache.fill(rows):
+                return
+            rows = rows[self.cache.together(rows, self._start(rows))]
         block, window, exists = self._active_block(rows)
         masked = exists & (record.unmask_step[rows[:, None], window] < 0)
-        (p_max, entropy, tokens, log_probs, *support), outputs = self._predict(rows, block, window, masked)
+        (p_max, entropy, tokens, log_probs, *support), outputs = self._predict(rows, window, masked)
         if self.threshold_policy is not None and outputs is not None:
             self._choose_threshold(self.threshold_policy, rows, block, outputs)
         if not bool(p_max.isfinite().all()):
@@ -235,7 +262,9 @@ class _Rollout:
         written = statistics.entropy.masked_fill(~selected, 0.0)
         record.slack[rows] += (written.sum(-1) - written.amax(-1)).float()
         record.nfe[rows] += 1
-        self._pending = torch.cat([rows[~self._finished(rows)], self._pending[rows.numel() :]])
+        finished = torch.zeros(len(record), dtype=torch.bool, device=rows.device)
+        finished[rows] = self._finished(rows)
+        self._pending = self._pending[~finished[self._pending]]
 
     def _active_block(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
@@ -249,8 +278,13 @@ class _Rollout:
         exists = (window >= 0) & (window < self.config.max_new_tokens)
         return block, window.clamp(0, self.config.max_new_tokens - 1), exists
 
+    def _start(self, rows: torch.Tensor) -> torch.Tensor:
+        """The column at which each row's active block begins, `(rows,)`."""
+        block, _, _ = self._active_block(rows)
+        return self.prompt_length + block * self.config.block_length - self.offset[rows]
+
     def _predict(
-        self, rows: torch.Tensor, block: torch.Tensor, window: torch.Tensor, masked: torch.Tensor
+        self, rows: torch.Tensor, window: torch.Tensor, masked: torch.Tensor
     ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
         """
         At the masked positions of the active blocks: the largest probability, the entropy, the token to write, its
@@ -261,7 +295,6 @@ class _Rollout:
         if self.cache is None:  # whose states have a history
             first, kind = distinct(canvas.masked_fill(mask == 0, -1))
         sharing = kind.bincount(minlength=len(first))[kind]
-        self.trajectory.row_forwards[rows] += 1 / sharing
 
         positions = torch.zeros_like(mask)
         positions = positions.scatter_add_(1, self.prompt_length + window, masked.to(positions.dtype))[first] > 0
@@ -274,13 +307,18 @@ class _Rollout:
             return look(logits, noise[part], self.config)
 
         head = self._head_positions(window)
+        approximate = False
         if self.cache is not None:
-            start = self.prompt_length + block * self.config.block_length - self.offset[rows]
+            start = self._start(rows)
+            approximate = isinstance(self.cache, ApproximateCache) and self.cache.approximate(rows, start)
             reduced, outputs = self.cache.predict(rows, start, positions, reduction, head)
         else:
+            self.trajectory.row_forwards[rows] += 1 / sharing
             head = None if head is None else head[first]
             reduced, outputs = predict(self.model, self.spec, canvas[first], mask[first], positions, reduction, head)
         p_max, entropy, tokens, log_probs, *support = reduced
+        if approximate and self.meter is not None:
+            self.meter.note(rows, canvas, mask, positions, tokens[:, 0], log_probs[:, 0])
         found = [
             p_max[place],
             entropy[place],

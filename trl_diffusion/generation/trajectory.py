@@ -34,7 +34,8 @@ class Trajectory:
             consistent, a bound on what parallel writing lost against one token at a time.
         row_forwards (`torch.Tensor` of shape `(rows,)`, float32):
             Share of the row in the model's work: each of its forward passes, divided by the number of rows that had
-            the same canvas in this step. Summed over rows: the rows that went through the model.
+            the same canvas in this step; with a cache, the share of the canvas that was computed. Summed over rows:
+            the canvases that went through the model.
         support (`torch.Tensor` of shape `(rows, length, top_k)`, int32, *optional*):
             Tokens that the distribution was truncated to when the token was drawn, padded with `-1`; `None` if it was
             not truncated.
@@ -43,6 +44,9 @@ class Trajectory:
             NaN where it drew nothing. `None` without such a policy.
         threshold_log_probs (`torch.Tensor` of shape `(rows, blocks)`, float32, *optional*):
             Log-probabilities of these actions; `0` where nothing was drawn.
+        drift (`torch.Tensor` of shape `(rows, 4)`, float32, *optional*):
+            Of an approximate cache, over the tokens that were checked: their number, and the sums of the KL divergence
+            from the model, of the importance weights and of their squares. See [`~trl_diffusion.generation.drift`].
     """
 
     completion_ids: torch.Tensor
@@ -56,6 +60,7 @@ class Trajectory:
     support: torch.Tensor | None = None
     threshold_actions: torch.Tensor | None = None
     threshold_log_probs: torch.Tensor | None = None
+    drift: torch.Tensor | None = None
 
     def state_before(self, step: torch.Tensor | int, mask_token_id: int) -> torch.Tensor:
         """

@@ -13,8 +13,8 @@ import torch
 from ..generation.sharing import distinct, slots
 from ..generation.trajectory import Trajectory
 from ..models import DiffusionSpec, ThresholdPolicy
+from ..models.log_softmax import token_log_probs
 from ..models.spec import predict, ranks
-from .log_softmax import token_log_probs
 from .views import RolloutBatch, View
 
 

@@ -259,7 +259,7 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
         if implementation not in ("eager", "sdpa"):
             raise ValueError(
                 f"`attn_implementation={implementation!r}` takes no mask of who sees whom, which block-causal "
-                "attention needs. Load the model with 'sdpa' or 'eager'."
+                "attention and caches need. Load the model with 'sdpa' or 'eager'."
             )
         return mask
 

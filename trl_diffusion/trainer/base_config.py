@@ -20,7 +20,7 @@ _REFUSED = {
     "use_vllm": "vLLM does not decode this kind of model; the built-in sampler is used.",
     "use_transformers_continuous_batching": "rows are refilled by `sampler_batch_size` instead.",
     "use_transformers_paged": "rows are refilled by `sampler_batch_size` instead.",
-    "cache_implementation": "a canvas with full attention has no exact key-value cache.",
+    "cache_implementation": "a canvas with full attention has no exact key-value cache; see `approximate_cache`.",
     "generation_kwargs": "set the sampler's own options (`unmasking`, `entropy_bound`, `block_length`, …).",
     "repetition_penalty": "tokens are not written from left to right; there is no past to penalise.",
     "min_p": "the scored policy would not be the sampled one; use `temperature`.",
@@ -95,6 +95,20 @@ class DiffusionGRPOConfig(GRPOConfig):
             Rows in one forward pass of the sampler, on each device. Defaults to the device's whole generation batch.
         mask_token_id (`int`, *optional*):
             The mask token, if neither the model's configuration nor the tokenizer names it.
+
+        > Parameters that trade fidelity of the rollouts for speed
+
+        approximate_cache (`str`, *optional*):
+            `"prefix"` or `"dual"`: rollouts read keys and values of earlier steps, see
+            [`~trl_diffusion.DiffusionGenerationConfig`]. They are then not quite the policy's own. Methods that score
+            tokens in the states that they were drawn in score the old policy without the cache, and weigh tokens by
+            what they are to it; DiFFPO's importance weights do so anyway.
+        cache_refresh_interval (`int`, *optional*):
+            Steps after which the whole canvas goes through the model again, within a block.
+        drift_check_rate (`float`, *optional*, defaults to `0.0`):
+            Share of the steps with a cache that are also made without it, to log how far it leads astray.
+        cache_clip_max (`float`, *optional*, defaults to `3.0`):
+            Cap of the importance weights that make up for the cache.
     """
 
     disable_dropout: bool = field(default=True, metadata={"help": "Whether to disable dropout, also LoRA's."})
@@ -127,6 +141,19 @@ class DiffusionGRPOConfig(GRPOConfig):
     mask_token_id: int | None = field(
         default=None,
         metadata={"help": "The mask token, if neither the model's configuration nor the tokenizer names it."},
+    )
+
+    approximate_cache: str | None = field(
+        default=None, metadata={"help": "Rollouts read keys and values of earlier steps: 'prefix' or 'dual'."}
+    )
+    cache_refresh_interval: int | None = field(
+        default=None, metadata={"help": "Steps after which an approximate cache is computed anew, within a block."}
+    )
+    drift_check_rate: float = field(
+        default=0.0, metadata={"help": "Share of the steps with an approximate cache that are checked without it."}
+    )
+    cache_clip_max: float = field(
+        default=3.0, metadata={"help": "Cap of the importance weights that make up for an approximate cache."}
     )
 
     # What a method's own configuration says about itself.
@@ -174,6 +201,7 @@ class DiffusionGRPOConfig(GRPOConfig):
         if token is not None and (not isinstance(token, int) or isinstance(token, bool)):
             raise TypeError(f"`mask_token_id` must be int, got {token!r}.")
         self._require(token is None or token >= 0, "mask_token_id", "must not be negative.")
+        self._require_number("cache_clip_max", above=0)
         try:
             self.generation_config()
         except (TypeError, ValueError) as error:
@@ -242,4 +270,7 @@ class DiffusionGRPOConfig(GRPOConfig):
             top_k=self.top_k or None,
             top_p=self.top_p,
             max_batch_size=self.sampler_batch_size,
+            approximate_cache=self.approximate_cache,
+            cache_refresh_interval=self.cache_refresh_interval,
+            drift_check_rate=self.drift_check_rate,
         )

@@ -131,8 +131,16 @@ class DiffusionGRPOTrainer(GRPOHooks):
         """The method's objective; `None` for the one of TRL's losses that `args.loss_type` names."""
         return None
 
+    @property
+    def draws_from_policy(self) -> bool:  # type: ignore[override]
+        return self.args.approximate_cache is None
+
     def token_weights(self, batch: RolloutBatch, old_log_probs: torch.Tensor) -> torch.Tensor | None:
-        return None
+        if self.draws_from_policy or not self.estimator.exact:
+            return None
+        ratio = (old_log_probs - batch.trajectory.log_probs).exp()
+        self.record_metric("cache_weight/mean", ratio[batch.scored])
+        return ratio.clamp(max=self.args.cache_clip_max) * batch.scored
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         # The training batches are shuffled from the global generator: evaluating must not advance it.
@@ -265,6 +273,10 @@ class DiffusionGRPOTrainer(GRPOHooks):
         self.record_metric("sampler/shared", 1 - trajectory.row_forwards / nfe)
         self.record_metric("sampler/slack", trajectory.slack)
         self.record_metric("sampler/entropy", trajectory.entropies.sum(-1) / written)
+        if trajectory.drift is not None:
+            count, kl, weight, square = self.accelerator.reduce(trajectory.drift.sum(0), "sum")
+            self.record_metric("drift/kl", kl / count)
+            self.record_metric("drift/ess", weight.square() / (count * square))
         if trajectory.threshold_actions is not None:
             drawn = trajectory.threshold[~trajectory.threshold_actions.isnan()]
             self.record_metric("threshold/mean", drawn)
@@ -327,7 +339,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
         with self.frozen():
             with self.timed("reference"), self.reference() as reference:
                 log_ratio = self.score_draw(reference, batch, estimator, 0).sum(-1)
-            if estimator.exact:
+            if estimator.exact and self.draws_from_policy:
                 return log_ratio - (batch.trajectory.log_probs * batch.scored).sum(-1)
             with self.timed("old"):
                 return log_ratio - self.score_draw(self.model, batch, estimator, 0).sum(-1)

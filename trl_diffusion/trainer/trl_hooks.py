@@ -153,6 +153,7 @@ class GRPOHooks(GRPOTrainer):
     spec: DiffusionSpec
     estimator: Estimator
     objective: Objective | None  # `None`: one of TRL's losses
+    draws_from_policy: bool  # whether rollouts have the old policy's own probabilities
 
     # Set for the duration of one call of a method of this class, and never read by another.
     _fresh: Rollout | None = None
@@ -409,7 +410,8 @@ class GRPOHooks(GRPOTrainer):
     def _needs_scores(self, reference: bool) -> bool:
         if reference:
             return self.objective is None or self.objective.needs_reference
-        return not self.estimator.exact and (self.objective is None or self.objective.needs_old)
+        recorded = self.estimator.exact and self.draws_from_policy
+        return not recorded and (self.objective is None or self.objective.needs_old)
 
     def _compute_loss(self, model, inputs):
         inputs = dict(inputs)
@@ -420,7 +422,7 @@ class GRPOHooks(GRPOTrainer):
             if inputs.get(name) is not None:
                 inputs[name] = inputs[name][:, draw]
         batch = self.rollout_batch(inputs, inputs["draw_seeds"], self.estimator)
-        if self.estimator.exact:
+        if self.estimator.exact and self.draws_from_policy:
             inputs["old_per_token_logps"] = batch.trajectory.log_probs
         # The whole canvas, where TRL has cut to the longest text.
         inputs["completion_ids"], inputs["completion_mask"] = batch.trajectory.completion_ids, batch.scored.long()
@@ -459,12 +461,14 @@ class GRPOHooks(GRPOTrainer):
         log_probs, entropies = scores.token_log_probs, scores.token_entropies
         advantages = inputs["advantages"]
         old_log_probs = inputs.get("old_per_token_logps")
-        factors = self.token_weights(batch, log_probs.detach() if old_log_probs is None else old_log_probs)
+        scored = (scores.weights != 0).any(1)  # in this pass
+        factors = self.token_weights(
+            replace(batch, scored=scored), log_probs.detach() if old_log_probs is None else old_log_probs
+        )
         if factors is not None:
             # min(rho A, clip(rho) A) is positively homogeneous in A: a factor on the token is a factor on A.
             inputs["advantages"] = advantages[:, None] * factors
-        # Old scores of tokens that this pass does not score would meet nothing, and overflow.
-        scored = (scores.weights != 0).any(1)
+        # Old scores of tokens that are not scored now would meet nothing, and overflow.
         for name in ("old_per_token_logps", "ref_per_token_logps"):
             if inputs.get(name) is not None:
                 inputs[name] = inputs[name].masked_fill(~scored, 0.0)

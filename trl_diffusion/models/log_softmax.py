@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch.autograd.function import once_differentiable
 
-from ..models.head import tiles
+from .head import tiles
 
 
 def token_log_probs(

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Caches of keys and values for models with full attention, which are approximations.
+
+Where every position sees every other, a token that is written changes the keys and values of all. How little it
+changes those far from it is what [Fast-dLLM](https://huggingface.co/papers/2505.22618) builds on: they are computed
+from the whole canvas when a block is begun, and then only in the active block (`"dual"`) or from it to the end of the
+canvas (`"prefix"`). The policy that writes is then no longer the model's own, and nobody can tell by how much without
+making the passes that the cache has saved: see `drift.py`.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from .cache import KeyValueCache
+
+
+KINDS = ("prefix", "dual")
+
+
+class ApproximateCache(KeyValueCache):
+    """
+    Keys and values of canvases, some of them from earlier steps.
+
+    Args:
+        kind (`str`):
+            `"prefix"` or `"dual"`.
+        block_length (`int`):
+            Length of the blocks.
+        refresh_interval (`int`, *optional*):
+            Steps after which the whole canvas goes through the model again, within a block. Never, by default.
+
+    The others are those of [`~trl_diffusion.generation.cache.KeyValueCache`].
+    """
+
+    def __init__(self, *args, kind: str, block_length: int, refresh_interval: int | None) -> None:
+        super().__init__(*args)
+        self.kind, self.block_length, self.refresh_interval = kind, block_length, refresh_interval
+        # The block that was begun when the whole canvas was last seen, and the steps since.
+        self._begun = torch.full_like(self.padding, -1)
+        self._age = torch.zeros_like(self.padding)
+
+    def _stale(self, rows: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+        stale = self._begun[rows] != start
+        if self.refresh_interval is not None:
+            stale |= self._age[rows] >= self.refresh_interval
+        return stale
+
+    def together(self, rows, start):
+        """Rows that need the whole canvas go first: each then makes at least one step with the others."""
+        stale = self._stale(rows, start)
+        return stale | ~stale.any()
+
+    def approximate(self, rows: torch.Tensor, start: torch.Tensor) -> bool:
+        """Whether the next step of these rows, as `together` has chosen them, reads what earlier steps have stored."""
+        return not bool(self._stale(rows, start).any())
+
+    def predict(self, rows, start, positions, reduction, head_columns):
+        total = self.canvas.shape[1]
+        if not self.approximate(rows, start):
+            self._begun[rows], self._age[rows] = start, 0
+            columns = torch.arange(total, device=rows.device).expand(len(rows), -1)
+        else:
+            width = self.block_length if self.kind == "dual" else total - int(start.min())
+            columns = start[:, None] + torch.arange(width, device=rows.device)
+        self._age[rows] += 1
+        return self._send(rows, columns, positions, reduction, head_columns)
+
+    def _visible(self, position, key_position):
+        return torch.ones_like(key_position, dtype=torch.bool)[:, None]

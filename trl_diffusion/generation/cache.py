@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the caches of keys and values have in common: a step sends some columns of the canvases through the model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from transformers import DynamicCache
+
+from ..models import DiffusionSpec
+from ..models.head import Reduction
+from ..models.spec import Prediction, predict
+
+
+class KeyValueCache(ABC):
+    """
+    Keys and values of a batch of canvases.
+
+    Args:
+        model (`torch.nn.Module`):
+            The model.
+        spec ([`~trl_diffusion.models.DiffusionSpec`]):
+            How to read it.
+        canvas (`torch.Tensor` of shape `(rows, total_length)`, int64):
+            Prompts, padded on the left, and completions. Kept, and read again in every step.
+        attention_mask (`torch.Tensor` of shape `(rows, total_length)`):
+            `0` on padding.
+        row_forwards (`torch.Tensor` of shape `(rows,)`):
+            Counts the model's work, in canvases: see [`~trl_diffusion.Trajectory`].
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        spec: DiffusionSpec,
+        canvas: torch.Tensor,
+        attention_mask: torch.Tensor,
+        row_forwards: torch.Tensor,
+    ) -> None:
+        self.model, self.spec, self.canvas, self.row_forwards = model, spec, canvas, row_forwards
+        self.padding = (attention_mask == 0).sum(-1)
+        self._states = _States(*canvas.shape)
+
+    def fill(self, rows: torch.Tensor) -> bool:
+        """Make a pass that writes nothing, if one is needed. Returns whether one was."""
+        return False
+
+    def together(self, rows: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+        """Which of these rows are to make the next step, `(n,)`, bool: those that send as many columns."""
+        return torch.ones_like(rows, dtype=torch.bool)
+
+    @abstractmethod
+    def predict(
+        self,
+        rows: torch.Tensor,
+        start: torch.Tensor,
+        positions: torch.Tensor,
+        reduction: Reduction,
+        head_columns: torch.Tensor | None,
+    ) -> Prediction:
+        """
+        Predict tokens of the active blocks.
+
+        Args:
+            rows (`torch.Tensor` of shape `(n,)`, int64):
+                Rows, as `together` has chosen them.
+            start (`torch.Tensor` of shape `(n,)`, int64):
+                First column of each row's active block.
+            positions (`torch.Tensor` of shape `(n, total_length)`, bool):
+                Columns to predict, all in the active block.
+            reduction (`Callable`):
+                What is wanted of the logits, see [`~trl_diffusion.models.head.reduce_logits`].
+            head_columns (`torch.Tensor` of shape `(n,)`, *optional*):
+                Where the threshold head reads. Meaningless where it lies in none of the columns that are sent.
+
+        Returns:
+            [`~trl_diffusion.models.spec.Prediction`]
+        """
+
+    @abstractmethod
+    def _visible(self, position: torch.Tensor, key_position: torch.Tensor) -> torch.Tensor:
+        """Who sees whom, `(n, columns or 1, total_length)`, from `(n, columns)` and `(n, total_length)`."""
+
+    def _send(
+        self,
+        rows: torch.Tensor,
+        columns: torch.Tensor,
+        positions: torch.Tensor,
+        reduction: Reduction,
+        head_columns: torch.Tensor | None,
+    ) -> Prediction:
+        """Send columns `(n, width)` of the rows through the model, and store their keys and values."""
+        padding, total = self.padding[rows, None], self.canvas.shape[1]
+        inside = columns.clamp(0, total - 1)
+        chosen = positions.gather(1, inside) & (columns == inside)
+        if head_columns is not None:
+            head_columns = (head_columns - columns[:, 0]).clamp(0, columns.shape[1] - 1)
+        real = (columns >= padding) & (columns < total)
+        # What is no token of the row is computed with the others and stored in a column of its own, which none sees.
+        self._states.rows, self._states.columns = rows, torch.where(real, columns, total)
+        position, key_position = columns - padding, torch.arange(total, device=rows.device) - padding
+        mask = self._visible(position, key_position) & (key_position >= 0)[:, None]
+        mask = torch.nn.functional.pad(mask, (0, 1)).repeat(1, columns.shape[1] // mask.shape[1], 1)
+        # Padding sees the first token, lest its softmax be over nothing. The others see it anyway.
+        mask.scatter_(2, padding[:, :, None].expand(-1, mask.shape[1], -1), True)
+        self.row_forwards[rows] += columns.shape[1] / total
+        return predict(
+            self.model,
+            self.spec,
+            self.canvas[rows].gather(1, inside),
+            mask[:, None],
+            chosen,
+            reduction,
+            head_columns,
+            position_ids=position.clamp(min=0),
+            past_key_values=self._states,
+        )
+
+
+class _States(DynamicCache):
+    """Keys and values at their columns, of whichever rows and columns go through the model next."""
+
+    rows: torch.Tensor
+    columns: torch.Tensor
+
+    def __init__(self, rows: int, length: int) -> None:
+        super().__init__()
+        self._shape = (rows, length + 1)
+        self._stored: dict[tuple[int, str], torch.Tensor] = {}
+
+    def update(self, key_states, value_states, layer_idx, *args, **kwargs):
+        keys = self._put((layer_idx, "keys"), key_states.transpose(1, 2))
+        values = self._put((layer_idx, "values"), value_states.transpose(1, 2))
+        return keys.transpose(1, 2), values.transpose(1, 2)
+
+    def _put(self, name: tuple[int, str], states: torch.Tensor) -> torch.Tensor:
+        """Store states `(n, columns, heads, head_dim)`; return all columns of these rows."""
+        if name not in self._stored:
+            self._stored[name] = states.new_zeros(*self._shape, *states.shape[2:])
+        self._stored[name][self.rows[:, None], self.columns] = states
+        return self._stored[name][self.rows]

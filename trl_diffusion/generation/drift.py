@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+How far an approximate cache takes the sampler from the model.
+
+In a few steps, chosen at random, the tokens that were drawn with the cache are scored without it. With `d` the
+log-probability with it minus that without, `exp(-d) - 1 + d` has the mean KL(cached || exact), and `exp(-d)` is the
+importance weight that would make up for the cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..models import DiffusionSpec
+from ..models.log_softmax import token_log_probs
+from ..models.spec import predict
+from .noise import derive_seed
+
+
+@dataclass
+class _Step:
+    """A step that was made with the cache, before its tokens were written."""
+
+    rows: torch.Tensor
+    canvas: torch.Tensor
+    attention_mask: torch.Tensor
+    positions: torch.Tensor
+    tokens: torch.Tensor
+    log_probs: torch.Tensor
+
+
+class DriftMeter:
+    """
+    Checks some steps against the model.
+
+    Args:
+        rate (`float`):
+            Share of the steps that are checked.
+        temperature (`float`):
+            Of the distribution that tokens are drawn from.
+        seeds (`torch.Tensor` of shape `(rows,)`, int64):
+            The rollouts' seeds, which the choice of the steps depends on.
+    """
+
+    def __init__(self, rate: float, temperature: float, seeds: torch.Tensor) -> None:
+        self.rate, self.temperature = rate, temperature
+        self._generator = torch.Generator().manual_seed(derive_seed("drift", *seeds.tolist()))
+        self._step: _Step | None = None
+        # Per row, over the positions checked: their number, and the sums of the KL, the weights and their squares.
+        self.sums = torch.zeros(len(seeds), 4, device=seeds.device)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step waits to be checked."""
+        return self._step is not None
+
+    def note(self, *step: torch.Tensor) -> None:
+        """Keep a step to check it, maybe."""
+        if torch.rand((), generator=self._generator) < self.rate:
+            self._step = _Step(*step)
+
+    def check(self, model: torch.nn.Module, spec: DiffusionSpec) -> None:
+        """Check the step that waits, in a forward pass of its own."""
+        step, self._step = self._step, None
+        assert step is not None
+
+        def reduction(logits: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:
+            return token_log_probs(logits, step.tokens[part, None], self.temperature, entropies="none")
+
+        (exact,), _ = predict(model, spec, step.canvas, step.attention_mask, step.positions, reduction)
+        difference = (step.log_probs - exact[:, 0]).float()
+        weights = (-difference).exp()
+        values = torch.stack([torch.ones_like(weights), weights - 1 + difference, weights, weights.square()], dim=1)
+        row = step.rows[step.positions.nonzero(as_tuple=True)[0]]
+        self.sums.index_add_(0, row, values)
