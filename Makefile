@@ -63,8 +63,7 @@ build: setup
 	$(BIN)/twine check --strict dist/*
 
 bench: setup
-	$(BIN)/python benchmarks/shared_canvases.py
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/speed.py --output speed.json --picture speed.png
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

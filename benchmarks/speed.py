@@ -1,108 +1,198 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rollouts and updates against plain implementations of the published algorithms, in turn and in one run.
 
-    python benchmarks/speed.py
+    python benchmarks/speed.py --output speed.json --picture speed.png
     python benchmarks/speed.py rollout-head update-memory --pairs 1
 
 Before anything is timed, both must have written the same tokens, or have the same gradient to 1e-5. A ratio is the
 median over pairs. Memory is the process's high-water mark above what it held before, each in a process of its own.
-Models have random weights; `head` has the vocabulary of LLaDA and a small trunk, `trunk` the reverse.
+Models have random weights: `head` has the vocabulary of LLaDA and a small trunk; in `trunk` the LM head has the share
+of the arithmetic that it has in LLaDA-8B, 7 %; `8b` is LLaDA-8B, in bfloat16, and needs a GPU.
 """
 
 import argparse
-import gc
 import json
-import statistics
+import platform
 import subprocess
 import sys
-import time
+import tempfile
+from functools import partial
 from pathlib import Path
 
 import torch
+from transformers import PrinterCallback
 
-from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler, Trajectory
-from trl_diffusion.likelihood import MeanField, RolloutBatch, score_views
+from trl_diffusion import (
+    DiFFPOConfig,
+    DiFFPOTrainer,
+    DiffusionGenerationConfig,
+    DiffusionSampler,
+    Trajectory,
+    embedded,
+)
+from trl_diffusion.likelihood import MeanField, RolloutBatch, TwoTimesMeanField, score_views
 from trl_diffusion.models import LLaDAConfig, LLaDAModelLM, resolve_spec
+from trl_diffusion.rewards import sudoku_reward
+from trl_diffusion.tasks import sudoku
 
 
 sys.path.insert(0, str(Path(__file__).parent))
 import plain
+from measure import compare, peak_memory, timed
 
 
 MASK = 1
 SIZES = {
     "head": {"vocab_size": 126464, "d_model": 256, "n_heads": 4, "n_layers": 4, "mlp_hidden_size": 768},
-    "trunk": {"vocab_size": 512, "d_model": 512, "n_heads": 8, "n_layers": 8, "mlp_hidden_size": 1536},
+    "trunk": {"vocab_size": 2048, "d_model": 256, "n_heads": 4, "n_layers": 8, "mlp_hidden_size": 768},
+    "8b": {"vocab_size": 126464, "d_model": 4096, "n_heads": 32, "n_layers": 32, "mlp_hidden_size": 12288},
 }
 
 
-def make_model(size):
+def make_model(size, confident=False):
     torch.manual_seed(0)
-    config = LLaDAConfig(**SIZES[size], mask_token_id=MASK, init_std=0.05)
-    return LLaDAModelLM(config).eval()
+    device, dtype = ("cuda", torch.bfloat16) if size == "8b" else ("cpu", torch.float32)
+    config = LLaDAConfig(**SIZES[size], mask_token_id=MASK, init_std=0.1 if confident else 0.05)
+    with torch.device(device):
+        model = LLaDAModelLM(config).to(dtype).eval()
+    if confident:  # sharper predictions: about as many tokens per step as LLaDA-8B writes
+        model.lm_head.weight.data *= 4
+    return model
 
 
-def prompts(rows, length, group=1):
+def prompts(rows, length, group=1, device="cpu"):
     generator = torch.Generator().manual_seed(1)
-    return torch.randint(2, 500, (rows // group, length), generator=generator).repeat_interleave(group, 0)
+    return torch.randint(2, 500, (rows // group, length), generator=generator).repeat_interleave(group, 0).to(device)
 
 
-def timed(function):
-    gc.collect()
-    started = time.perf_counter()
-    result = function()
-    return time.perf_counter() - started, result
+def fixed_schedule(length, steps, **options):
+    return DiffusionGenerationConfig(
+        max_new_tokens=length, unmasking="low_confidence", max_denoising_steps=steps, temperature=0.0, **options
+    )
 
 
-def compare(name, slow, fast, equal, pairs):
-    """The ratio of two functions' times, over pairs in turn; the first pair shows that they do the same."""
-    assert equal(slow(), fast()), f"{name}: not the same result"
-    times = [(timed(slow)[0], timed(fast)[0]) for _ in range(pairs)]
-    ratios = sorted(a / b for a, b in times)
-    result = {
-        "plain_s": statistics.median(a for a, _ in times),
-        "ours_s": statistics.median(b for _, b in times),
-        "ratio": statistics.median(ratios),
-        "ratios": [ratios[0], ratios[-1]],
+def rollout(size, pairs):
+    """8 rows, blocks of 32, two tokens per step, greedy: 64 + 64 tokens, and d1's 200 + 256 for 8B."""
+    device, prompt_length, length = ("cuda", 200, 256) if size == "8b" else ("cpu", 64, 64)
+    model, ids = make_model(size, confident=True), prompts(8, prompt_length, device=device)  # no near-ties
+    sampler = DiffusionSampler(model, fixed_schedule(length, length // 2))
+
+    def equal(a, b):  # in bfloat16 neighbours in a batch change the rounding, and so now and then a token
+        return bool((a == b).float().mean() > 0.5) if size == "8b" else torch.equal(a, b)
+
+    return compare(
+        f"rollout-{size}",
+        lambda: plain.generate(model, ids, MASK, length, 32, length // 2),
+        lambda: sampler.sample(ids).completion_ids,
+        equal,
+        pairs,
+        device,
+    )
+
+
+def rollout_adaptive(pairs, length=128, rows=16):
+    """A confidence threshold, 16 rows, texts of different lengths: in lock-step, and each row at its own pace."""
+    model, ids = make_model("trunk", confident=True), prompts(rows, 64)
+    ends = tuple(range(7, 2048, 110))
+    decoder = DiffusionGenerationConfig(
+        max_new_tokens=length, unmasking="confidence_threshold", confidence_threshold=0.7, temperature=0.0,
+        eos_token_ids=ends,
+    )  # fmt: skip
+    trajectory = DiffusionSampler(model, decoder).sample(ids)
+    text = trajectory.text_mask(ends)
+
+    def equal(a, b):
+        return torch.equal(a[text], b[text])
+
+    passes = [0]
+    hook = model.register_forward_hook(lambda *_: passes.__setitem__(0, passes[0] + 1))
+    plain.generate_above(model, ids, MASK, length, 32, 0.7)
+    hook.remove()
+    result = compare(
+        "rollout-adaptive",
+        lambda: plain.generate_above(model, ids, MASK, length, 32, 0.7),
+        lambda: DiffusionSampler(model, decoder).sample(ids).completion_ids,
+        equal,
+        pairs,
+    )
+    useful = int(trajectory.nfe.sum())
+    result |= {
+        "mean_text_length": text.sum(-1).float().mean().item(),
+        "length": length,
+        "useful_row_forwards": useful,
+        "plain_useful_share": useful / (passes[0] * rows),
+        "ours_useful_share": useful / trajectory.row_forwards.sum().item(),
+        "nfe": [int(trajectory.nfe.min()), int(trajectory.nfe.max())],
+        "plain_nfe": passes[0],
     }
     print(
-        f"{name}: {result['plain_s']:.2f} s and {result['ours_s']:.2f} s: {result['ratio']:.1f} times faster "
-        f"({ratios[0]:.1f} to {ratios[-1]:.1f})",
+        f"  texts of {result['mean_text_length']:.0f} of {length} tokens in {result['nfe'][0]} to {result['nfe'][1]} "
+        f"passes, the batch in {passes[0]}; useful row-forwards: {result['plain_useful_share']:.0%} and "
+        f"{result['ours_useful_share']:.0%}",
         flush=True,
     )
     return result
 
 
-def rollout(size, pairs):
-    """8 rows, 64 + 64 tokens, blocks of 32, 32 steps, greedy."""
-    model, ids = make_model(size), prompts(8, 64)
-    decoder = DiffusionGenerationConfig(
-        max_new_tokens=64, block_length=32, unmasking="low_confidence", max_denoising_steps=32, temperature=0.0
+def scaling():
+    """The time of rollouts against the row-forwards that they need, whatever the batch and its finished rows."""
+    model, points = make_model("trunk", confident=True), []
+    for rows in (4, 8, 16):
+        ids = prompts(rows, 64)
+        for every in (10_000, 110, 40):  # from no end to early ends
+            decoder = DiffusionGenerationConfig(
+                max_new_tokens=64, unmasking="confidence_threshold", confidence_threshold=0.7, temperature=0.0,
+                eos_token_ids=tuple(range(7, 2048, every)),
+            )  # fmt: skip
+            sample = partial(DiffusionSampler(model, decoder).sample, ids)
+            seconds, trajectory = min((timed(sample) for _ in range(3)), key=lambda run: run[0])
+            tokens = int(trajectory.text_mask(decoder.eos_token_ids).sum())
+            points.append(
+                {
+                    "rows": rows,
+                    "row_forwards": trajectory.row_forwards.sum().item(),
+                    "seconds": seconds,
+                    "tokens": tokens,
+                    "batch_waits_for": int(trajectory.nfe.max()) * rows,
+                }
+            )
+    x, y = (torch.tensor([point[name] for point in points]).double() for name in ("row_forwards", "seconds"))
+    correlation = torch.corrcoef(torch.stack([x, y]))[0, 1].item()
+    print(
+        f"scaling: time and useful row-forwards, correlation {correlation:.3f} over {len(points)} rollouts", flush=True
     )
-    sampler = DiffusionSampler(model, decoder)
-    return compare(
-        f"rollout-{size}",
-        lambda: plain.generate(model, ids, MASK, 64, 32, 32),
-        lambda: sampler.sample(ids).completion_ids,
-        torch.equal,
-        pairs,
-    )
+    return {"points": points, "correlation": correlation}
+
+
+def groups():
+    """What completions of one prompt save by sharing canvases, by sampling temperature."""
+    model, results = make_model("trunk", confident=True), {}
+    for temperature in (0.2, 1.0):
+        decoder = DiffusionGenerationConfig(
+            max_new_tokens=64, unmasking="confidence_threshold", confidence_threshold=0.7, temperature=temperature
+        )
+        trajectory = DiffusionSampler(model, decoder).sample(prompts(8, 64, 8), seeds=torch.arange(8))
+        share = (trajectory.row_forwards.sum() / trajectory.nfe.sum()).item()
+        results[str(temperature)] = share
+        print(f"groups: at temperature {temperature} a group of 8 makes {share:.0%} of its passes", flush=True)
+    return results
 
 
 def completions_of(ids, length):
-    """A rollout that was never made: only its tokens matter to the mean field."""
-    tokens = torch.randint(2, 500, (len(ids), length), generator=torch.Generator().manual_seed(2))
-    zeros = torch.zeros(len(ids), length)
-    rows = torch.zeros(len(ids))
-    return Trajectory(tokens, zeros.long(), zeros, zeros, rows.long(), rows[:, None], rows, rows)
+    """A rollout that was never made, of one token per step: what surrogates look at."""
+    generator = torch.Generator().manual_seed(2)
+    tokens = torch.randint(2, 500, (len(ids), length), generator=generator)
+    steps = torch.rand(len(ids), length, generator=generator).argsort(-1)
+    zeros, rows = torch.zeros(len(ids), length), torch.zeros(len(ids))
+    return Trajectory(tokens, steps, zeros, zeros, rows.long() + length, rows[:, None], rows, rows)
 
 
-def updates(size, rows, length, group):
-    """Functions that make the gradient of the mean log-probability, plainly and with us, or one without any logits."""
+def updates(size, rows, length, group, estimator):
+    """Functions that make the gradient of the mean log-probability: plainly, with us, and one without any logits."""
     model, ids = make_model(size).train(), prompts(rows, length, group)
     trajectory = completions_of(ids, length)
     scored = torch.ones_like(trajectory.completion_ids, dtype=torch.bool)
-    batch = RolloutBatch(ids, torch.ones_like(ids), scored, trajectory, torch.zeros(rows, 1, dtype=torch.long))
+    batch = RolloutBatch(ids, torch.ones_like(ids), scored, trajectory, torch.arange(rows)[:, None])
     spec = resolve_spec(model)
     for parameter in (model.lm_head.weight, model.model.embed_tokens.weight):
         parameter.requires_grad_(False)  # as with adapters
@@ -110,31 +200,34 @@ def updates(size, rows, length, group):
     def gradient(log_probs):
         model.zero_grad()
         log_probs.mean().backward()
-        return torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    def without_care():
+        if isinstance(estimator, MeanField):
+            return gradient(plain.mean_field_log_probs(model, ids, trajectory.completion_ids, MASK))
+        tau = estimator.draw_tau(trajectory.nfe, batch.seeds[:, 0])
+        return gradient(
+            plain.two_times_log_probs(model, ids, trajectory.completion_ids, MASK, trajectory.unmask_step, tau)
+        )
 
     def ours():
-        (part,) = MeanField(p_mask_prompt=0.0).passes(batch, 0, MASK)
+        (part,) = estimator.passes(batch, 0, MASK)
         return gradient(score_views(model, spec, part.views, batch, entropies="none").token_log_probs)
 
     def without_logits():
-        hidden_states = model.model(torch.nn.functional.pad(ids, (0, length), value=MASK)).last_hidden_state
-        return gradient(hidden_states)
+        return gradient(model.model(torch.nn.functional.pad(ids, (0, length), value=MASK)).last_hidden_state)
 
-    return {
-        "plain": lambda: gradient(plain.mean_field_log_probs(model, ids, trajectory.completion_ids, MASK)),
-        "ours": ours,
-        "without logits": without_logits,
-    }
+    return {"plain": without_care, "ours": ours, "without logits": without_logits}
 
 
-def update(size, pairs):
-    """A group of 8, 64 + 64 tokens, forward and backward: diffu-GRPO's current policy."""
+def update(name, size, estimator, pairs):
+    """A group of 8, 64 + 64 tokens, forward and backward."""
 
     def equal(a, b):
         return bool((a - b).norm() <= 1e-5 * a.norm())
 
-    functions = updates(size, 8, 64, 8)
-    return compare(f"update-{size}", functions["plain"], functions["ours"], equal, pairs)
+    functions = updates(size, 8, 64, 8, estimator)
+    return compare(f"update-{name}", functions["plain"], functions["ours"], equal, pairs)
 
 
 def memory(length):
@@ -153,44 +246,65 @@ def memory(length):
     return {"plain_bytes": slow, "ours_bytes": fast, "rest_bytes": trunk, "share": fast / slow, "length": length}
 
 
-def peak_of(which, length):
-    function = updates("head", 8, length, 1)[which]
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
-    before = held("VmRSS")
-    function()
-    print(held("VmHWM") - before)
-
-
-def held(field):
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field)]
-    return int(line.split()[1]) * 1024
+def step():
+    """Where the time of DiFFPO's updates goes, on the embedded Sudoku model: the trainer's own `time/*` metrics."""
+    with tempfile.TemporaryDirectory() as folder:
+        args = DiFFPOConfig(
+            folder, max_completion_length=20, block_length=20, max_steps=12, per_device_train_batch_size=64,
+            num_generations=8, gradient_accumulation_steps=2, beta=0.04, use_cpu=True, report_to="none",
+            save_strategy="no", logging_steps=1, gradient_checkpointing=False, disable_tqdm=True,
+        )  # fmt: skip
+        dataset = sudoku.make_dataset("train", 500)
+        trainer = DiFFPOTrainer(embedded.path("sudoku"), sudoku_reward, args, dataset)
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    updates = [entry for entry in trainer.state.log_history if "time/rollout" in entry][2:]
+    names = sorted(name for name in updates[0] if name.startswith("time/"))
+    split = {name.removeprefix("time/"): sum(entry[name] for entry in updates) for name in names}
+    total = sum(split.values())
+    print("step: " + ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in split.items()), flush=True)
+    return {name: seconds / total for name, seconds in split.items()}
 
 
 PARTS = {
     "rollout-head": lambda args: rollout("head", args.pairs),
     "rollout-trunk": lambda args: rollout("trunk", args.pairs),
-    "update-head": lambda args: update("head", args.pairs),
-    "update-trunk": lambda args: update("trunk", args.pairs),
+    "rollout-8b": lambda args: rollout("8b", args.pairs),
+    "rollout-adaptive": lambda args: rollout_adaptive(args.pairs),
+    "scaling": lambda args: scaling(),
+    "groups": lambda args: groups(),
+    "update-head": lambda args: update("head", "head", MeanField(0.0), args.pairs),
+    "update-trunk": lambda args: update("trunk", "trunk", MeanField(0.0), args.pairs),
+    "update-two-times": lambda args: update("two-times", "trunk", TwoTimesMeanField(), args.pairs),
     "update-memory": lambda args: memory(args.length),
+    "step": lambda args: step(),
 }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", help=f"Of {', '.join(PARTS)}. All by default.")
+    parser.add_argument("parts", nargs="*", help=f"Of {', '.join(PARTS)}. All by default, 8b where there is a GPU.")
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="More than idle cores make all of it much slower.")
     parser.add_argument("--length", type=int, default=512, help="Of prompts and completions in `update-memory`.")
     parser.add_argument("--output", type=Path, help="A JSON file.")
+    parser.add_argument("--picture", type=Path, help="A picture of what was measured; all parts are needed.")
     parser.add_argument("--peak-of", choices=["plain", "ours", "without logits"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if unknown := set(args.parts) - PARTS.keys():
         parser.error(f"no part is called {', '.join(sorted(unknown))}")
+    torch.set_num_threads(args.threads)
     if args.peak_of:
-        return peak_of(args.peak_of, args.length)
-    results = {"torch": torch.__version__, "threads": torch.get_num_threads()}
-    results |= {name: PARTS[name](args) for name in args.parts or PARTS}
+        return print(peak_memory(updates("head", 8, args.length, 1, MeanField(0.0))[args.peak_of]))
+    everything = [name for name in PARTS if name != "rollout-8b" or torch.cuda.is_available()]
+    results = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.processor()}
+    results |= {name: PARTS[name](args) for name in args.parts or everything}
     if args.output:
         args.output.write_text(json.dumps(results, indent=1) + "\n")
+    if args.picture:
+        from speed_plot import draw
+
+        draw(results, args.picture)
 
 
 if __name__ == "__main__":

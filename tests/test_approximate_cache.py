@@ -197,8 +197,9 @@ def test_the_share_of_steps_that_are_checked(deep):
 def test_trajectory_methods_make_up_for_the_cache(build):
     """The old policy is scored without it, and tokens are weighed by what they are to the model."""
     trainer = build(
-        "agrpo", cls=spy(METHODS["agrpo"][1]), approximate_cache="dual", cache_clip_max=1.05, num_step_draws=2, views_per_forward=2,
-        unmasking="low_confidence", num_iterations=2, drift_check_rate=0.5, max_steps=4, block_length=8,
+        "agrpo", cls=spy(METHODS["agrpo"][1]), approximate_cache="dual", cache_clip_max=1.05, num_step_draws=2,
+        views_per_forward=2, unmasking="low_confidence", num_iterations=2, drift_check_rate=0.5, max_steps=4,
+        block_length=8,
     )  # fmt: skip
     trainer.train()
     truncated = 0
