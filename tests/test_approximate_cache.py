@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler
 from trl_diffusion.generation.approximate_cache import KINDS
@@ -65,6 +66,17 @@ def test_a_cache_of_what_does_not_change_changes_nothing(shallow, kind, interval
     same(
         decode(shallow, approximate_cache=kind, cache_refresh_interval=interval, **options), decode(shallow, **options)
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shifted_logits_come_from_the_column_before(shallow, kind):
+    spec = DiffusionSpec(MASK, logit_shift=1, reduces_logits=True)
+    cached, plain = (
+        DiffusionSampler(shallow, config(approximate_cache=cache), spec).sample(*prompts(), seeds=torch.arange(8))
+        for cache in (kind, None)
+    )
+    same(cached, plain)
+    assert cached.nfe.max() > 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -212,7 +224,9 @@ def test_trajectory_methods_make_up_for_the_cache(build):
         truncated += int((ratio > 1.05).sum())
         torch.testing.assert_close(call["weights"][scored], ratio.clamp(max=1.05))
     assert truncated > 0
-    entry = trainer.state.log_history[0]
+    entry, count, kl, weight, square = trainer.state.log_history[0], *trainer.seen[0]["inputs"]["rollout_drift"].sum(0)
+    assert entry["drift/kl"] == pytest.approx((kl / count).item()) != 0
+    assert entry["drift/ess"] == pytest.approx((weight**2 / (count * square)).item()) and "sampler/cached" in entry
     assert entry["drift/kl"] > 0 and 0.5 < entry["drift/ess"] < 1 and entry["cache_weight/mean"] < 1.05
 
 
@@ -242,6 +256,19 @@ def test_without_drift_the_cache_changes_no_update(build):
 def test_bad_settings(options, message):
     with pytest.raises(ValueError, match=message):
         config(**options)
+
+
+def test_a_trainer_says_so_before_it_trains(build, model_path):
+    model = AutoModelForCausalLM.from_pretrained(model_path, attn_implementation="eager")
+    model.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(ValueError, match="does not work with `attn_implementation='flash_attention_2'`"):
+        build("agrpo", model=model, approximate_cache="dual")
+    with pytest.raises(ValueError, match="`cache_clip_max=2.0`: has no effect: there is no `approximate_cache`"):
+        build("agrpo", cache_clip_max=2.0)
+    with pytest.raises(ValueError, match="`cache_clip_max=2.0`: has no effect: this method has no use for"):
+        build("diffu_grpo", cache_clip_max=2.0, approximate_cache="dual")
+    with pytest.raises(ValueError, match="`cache_clip_max=0.0`: must be a number above 0"):
+        build("agrpo", cache_clip_max=0.0, approximate_cache="dual")
 
 
 def test_models_with_an_exact_cache_need_no_other(deep):

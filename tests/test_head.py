@@ -208,6 +208,35 @@ def test_statistics_in_float32_do_not_cancel():
     torch.testing.assert_close(entropy.double(), torch.special.entr(probs).sum(-1), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_statistics_are_not_made_in_half_precision(dtype):
+    """Trainers sample and score under autocast, which knows nothing of what is precise enough."""
+    logits = some_logits(50, 700).float()
+    noise, candidates = torch.rand(50, 1).double(), torch.full((50, 1), 5)
+    expected = (*look(logits.clone(), noise, DiffusionGenerationConfig()), *token_log_probs(logits, candidates))
+    with torch.autocast("cpu", dtype):
+        found = (*look(logits.clone(), noise, DiffusionGenerationConfig()), *token_log_probs(logits, candidates))
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rollouts_under_autocast_end(dtype):
+    ids = torch.randint(2, 23, (4, 5), generator=torch.Generator().manual_seed(0))
+    decoder = DiffusionGenerationConfig(max_new_tokens=8, block_length=4, entropy_bound=4.0)
+    with torch.autocast("cpu", dtype):
+        trajectory = DiffusionSampler(make_model(), decoder).sample(ids, seeds=torch.arange(4))
+    assert (trajectory.unmask_step >= 0).all() and trajectory.nfe.max() < 8
+    assert trajectory.entropies.min() > 0 and trajectory.entropies.max() < math.log(22)
+
+
+def test_many_draws_at_a_position_do_not_take_more_room():
+    """One group that agrees on its canvas makes all positions as wide as it is large."""
+    with LargestTensor() as mode:
+        look(torch.randn(3000, 600), torch.rand(3000, 64).double(), DiffusionGenerationConfig())
+    assert mode.elements <= 3000 * 600
+
+
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
 @pytest.mark.parametrize("entropies", ["grad", "detached", "none"])
 def test_the_gradient_of_log_probabilities(temperature, entropies):

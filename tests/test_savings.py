@@ -6,7 +6,9 @@ import time
 
 import pytest
 import torch
+from datasets import Dataset
 
+from trl_diffusion.likelihood import ExactSteps
 from trl_diffusion.trainer.micro_batches import reunite_groups
 from trl_diffusion.trainer.stopwatch import Stopwatch
 from trl_diffusion.trainer.trl_hooks import GRPOHooks
@@ -120,6 +122,30 @@ def test_an_update_in_which_nothing_is_learned(build):
     assert [entry["loss"] for entry in history if "loss" in entry] == [0.0, 0.0]
 
 
+class _ExactESPO(METHODS["espo"][1]):
+    """A method of one's own: the ratio of whole completions, scored in the states that they were written in."""
+
+    def make_estimator(self, args):
+        return ExactSteps()
+
+
+def test_idle_rows_of_methods_of_ones_own(build, monkeypatch):
+    """Whose old scores the sampler has recorded, while there are no new ones."""
+    options = {"reward": some_groups_tie, "per_device_train_batch_size": 8, "beta": 0.0, "cls": _ExactESPO}
+    found = run(build, "espo", **options)
+    monkeypatch.setattr(GRPOHooks, "_without_idle_rows", lambda self, batch, inputs: batch)
+    same(found, run(build, "espo", **options))
+    assert max(entry.get("grad_norm", 0.0) for entry in found[0]) > 0
+
+
+def test_evaluations_score_all_rows(build):
+    """With one completion per prompt no row has an advantage."""
+    trainer = build("diffpo", num_generations_eval=1, eval_dataset=Dataset.from_dict({"prompt": ["1+1=", "2="] * 2}))
+    metrics = trainer.evaluate()
+    assert metrics["eval_entropy"] > 0 and metrics["eval_importance_weight/mean"] > 0
+    assert not any("time/" in name for name in metrics) and trainer._stopwatch.read() == {}
+
+
 # ---------------------------------------------------------------- groups
 
 
@@ -135,6 +161,24 @@ def test_groups_are_scored_together(build, monkeypatch, method):
     assert sum(together[2]) < sum(scattered[2])
     if method != "diffpo":
         assert set(together[2]) == {1}  # the one canvas of a group
+
+
+@pytest.mark.parametrize(
+    ("steps_per_generation", "accumulation", "windows"),
+    [(4, 4, [4]), (4, 2, [2]), (2, 4, [2, 2]), (3, 2, []), (2, 3, [])],
+)
+def test_groups_stay_in_their_update(build, monkeypatch, steps_per_generation, accumulation, windows):
+    """Where rollouts and updates do not begin together, TRL's shuffle is left alone."""
+    seen = []
+
+    def spied(batches, window):
+        seen.append(window)
+        return batches
+
+    monkeypatch.setattr("trl_diffusion.trainer.trl_hooks.reunite_groups", spied)
+    options = {"steps_per_generation": steps_per_generation, "gradient_accumulation_steps": accumulation}
+    build("diffu_grpo", max_steps=1, **options).train()
+    assert seen == windows
 
 
 @pytest.mark.parametrize("window", [1, 2, 4, 8])
@@ -190,7 +234,7 @@ def test_stopwatch_survives_an_error():
 
 @pytest.mark.parametrize("method", ["diffpo", "agrpo"])
 def test_the_time_of_an_update_is_accounted_for(build, method):
-    trainer = build(method, beta=0.1, num_iterations=2, max_steps=2)
+    trainer = build(method, beta=0.1, num_iterations=2, max_steps=2, gradient_accumulation_steps=2)
     trainer.train()
     first, second = (entry for entry in trainer.state.log_history if "loss" in entry)
     sections = {"rollout", "rollout_head", "reward", "reference", "forward", "backward", "other"}

@@ -63,7 +63,8 @@ class ApproximateCache(KeyValueCache):
             columns = torch.arange(total, device=rows.device).expand(len(rows), -1)
         else:
             width = self.block_length if self.kind == "dual" else total - int(start.min())
-            columns = start[:, None] + torch.arange(width, device=rows.device)
+            # Shifted logits of the first position come from the column before it.
+            columns = start[:, None] + torch.arange(-self.spec.logit_shift, width, device=rows.device)
         self._age[rows] += 1
         return self._send(rows, columns, positions, reduction, head_columns)
 

@@ -34,7 +34,8 @@ def look(logits: torch.Tensor, noise: torch.Tensor, config: DiffusionGenerationC
         and their log-probabilities under the distribution that they were drawn from, `(positions, draws)`; and, if it
         is truncated, the tokens that it was truncated to, `(positions, top_k)`, `-1` where fewer are left.
     """
-    parts = [_look(logits[rows], noise[rows], config) for rows in tiles(logits)]
+    drawing = noise.shape[1] * min(_BUCKET, logits.shape[1])  # numbers that the draws at a position look at
+    parts = [_look(logits[rows], noise[rows], config) for rows in tiles(logits, max(logits.shape[1], drawing))]
     return tuple(map(torch.cat, zip(*parts)))
 
 
@@ -44,7 +45,8 @@ def _look(logits: torch.Tensor, noise: torch.Tensor, config: DiffusionGeneration
     probs = logits.softmax(-1)
     p_max = probs.amax(-1)
     # log p = logits + log p_max, where the largest logit is zero: both terms of the entropy are positive.
-    statistics = p_max, -torch.linalg.vecdot(probs, logits) - p_max.log()
+    # (Not `vecdot`, which autocast would make in half precision.)
+    statistics = p_max, -(probs * logits).sum(-1) - p_max.log()
     if config.temperature == 0:
         return *statistics, best[:, None].expand(noise.shape), logits.new_zeros(noise.shape)
     support = None
@@ -62,9 +64,10 @@ def _look(logits: torch.Tensor, noise: torch.Tensor, config: DiffusionGeneration
 
 def _buckets(values: torch.Tensor, filler: float) -> torch.Tensor:
     """Values `(positions, vocabulary)` as `(positions, buckets, tokens in a bucket)`."""
-    if missing := -values.shape[-1] % _BUCKET:
+    size = min(_BUCKET, values.shape[-1])
+    if missing := -values.shape[-1] % size:
         values = torch.nn.functional.pad(values, (0, missing), value=filler)
-    return values.unflatten(-1, (-1, _BUCKET))
+    return values.unflatten(-1, (-1, size))
 
 
 def _largest(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -72,7 +75,7 @@ def _largest(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     buckets = _buckets(values, -torch.inf)
     top, bucket = buckets.amax(-1).max(-1)
     rows = torch.arange(len(values), device=values.device)
-    return top, bucket * _BUCKET + buckets[rows, bucket].argmax(-1)
+    return top, bucket * buckets.shape[-1] + buckets[rows, bucket].argmax(-1)
 
 
 def _invert(probs: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
@@ -82,9 +85,9 @@ def _invert(probs: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
     level = noise * sums[:, -1:]
     bucket = _first_above(sums, level)
     level = level - sums.gather(-1, (bucket - 1).clamp(min=0)) * (bucket > 0)
-    inside = buckets.gather(1, bucket[..., None].expand(-1, -1, _BUCKET)).to(noise.dtype).cumsum(-1)
+    inside = buckets.gather(1, bucket[..., None].expand(-1, -1, buckets.shape[-1])).to(noise.dtype).cumsum(-1)
     token = _first_above(inside, level[..., None])[..., 0]
-    return (bucket * _BUCKET + token).clamp(max=probs.shape[-1] - 1)
+    return (bucket * buckets.shape[-1] + token).clamp(max=probs.shape[-1] - 1)
 
 
 def _first_above(sums: torch.Tensor, level: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ the beginning, share a forward pass and draw from the same distributions, each w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import cast
 
@@ -63,13 +63,21 @@ class DiffusionSampler:
         self.spec = resolve_spec(cast(PreTrainedModel, model)) if spec is None else spec
         if self.spec.mask_token_id in self.config.eos_token_ids:
             raise ValueError(f"`eos_token_ids` contains the mask token ({self.spec.mask_token_id}).")
-        for problem in length_problems(self.spec, self.config.block_length):
+        for problem in (*length_problems(self.spec, self.config.block_length), *self._cache_problems()):
             raise ValueError(problem)
-        if self.config.approximate_cache is not None and self.spec.attention_block is not None:
-            raise ValueError(
-                "`approximate_cache` is for models with full attention: block-causal ones have an exact one."
-            )
         self.threshold_policy = self._find_threshold_policy()
+
+    def _cache_problems(self) -> Iterator[str]:
+        implementation = getattr(getattr(self.model, "config", None), "_attn_implementation", None)
+        if self.config.approximate_cache is None:
+            return
+        if self.spec.attention_block is not None:
+            yield "`approximate_cache` is for models with full attention: block-causal ones have an exact one."
+        if implementation not in ("sdpa", "eager", None):
+            yield (
+                f"`approximate_cache` does not work with `attn_implementation={implementation!r}`. Load the model "
+                "with 'sdpa' or 'eager'."
+            )
 
     def _find_threshold_policy(self) -> ThresholdPolicy | None:
         if self.config.learned_threshold == "off":
@@ -238,7 +246,7 @@ class _Rollout:
         (p_max, entropy, tokens, log_probs, *support), outputs = self._predict(rows, window, masked)
         if self.threshold_policy is not None and outputs is not None:
             self._choose_threshold(self.threshold_policy, rows, block, outputs)
-        if not bool(p_max.isfinite().all()):
+        if not bool((p_max + entropy).isfinite().all()):
             raise FloatingPointError(
                 "The model's logits are NaN or infinite: it has diverged. Lower the learning rate, or go back to an "
                 "earlier checkpoint."

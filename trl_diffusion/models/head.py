@@ -65,9 +65,12 @@ def reduce_logits(
     return tuple(map(torch.cat, zip(*parts)))
 
 
-def tiles(logits: torch.Tensor) -> Iterator[slice]:
-    """Rows of logits to look at in turn, so few that what is computed from them stays in a processor's cache."""
-    size = max((2**20 if logits.device.type == "cpu" else 2**24) // logits.shape[-1], 1)
+def tiles(logits: torch.Tensor, width: int | None = None) -> Iterator[slice]:
+    """
+    Rows of logits to look at in turn, so few that what is computed from them, `width` numbers each (by default as many
+    as there are logits), stays in a processor's cache.
+    """
+    size = max((2**20 if logits.device.type == "cpu" else 2**24) // (width or logits.shape[-1]), 1)
     return (slice(start, start + size) for start in range(0, max(len(logits), 1), size))
 
 

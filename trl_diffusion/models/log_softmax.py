@@ -44,7 +44,8 @@ class _TokenLogProbs(torch.autograd.Function):
             probs = shifted.softmax(-1)
             log_p_max[rows] = probs.amax(-1, keepdim=True).log()
             if entropies != "none":
-                entropy[rows] = -torch.linalg.vecdot(probs, shifted)[:, None] - log_p_max[rows]
+                # (Not `vecdot`, which autocast would make in half precision.)
+                entropy[rows] = -(probs * shifted).sum(-1, keepdim=True) - log_p_max[rows]
         ctx.save_for_backward(logits, candidates, top, log_p_max, entropy)
         ctx.temperature, ctx.with_entropy = temperature, entropies == "grad"
         log_probs = (logits.gather(-1, candidates) - top) / temperature + log_p_max

@@ -145,6 +145,6 @@ class Objective(ABC):
     def __call__(self, inputs: LossInputs) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """
         Returns:
-            `tuple[torch.Tensor, dict[str, torch.Tensor]]`: the loss, a mean over rows, and values to log the mean of,
-            `(rows,)` each.
+            `tuple[torch.Tensor, dict[str, torch.Tensor]]`: the loss, a mean over rows, and values to log the mean of.
+            Of values per row, `(rows,)`, only those of rows that are scored are logged.
         """

@@ -202,6 +202,10 @@ class DiffusionGRPOConfig(GRPOConfig):
             raise TypeError(f"`mask_token_id` must be int, got {token!r}.")
         self._require(token is None or token >= 0, "mask_token_id", "must not be negative.")
         self._require_number("cache_clip_max", above=0)
+        if self.approximate_cache is None:
+            self._require_unset(["cache_clip_max"], "there is no `approximate_cache` to make up for.")
+        elif not self._exact:
+            self._require_unset(["cache_clip_max"], "this method has no use for the rollouts' probabilities.")
         try:
             self.generation_config()
         except (TypeError, ValueError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -114,6 +115,8 @@ class DiffusionGRPOTrainer(GRPOHooks):
             *length_problems(self.spec, args.block_length),
         ):
             raise ValueError(problem)
+        decoder = replace(self.decoder("train"), learned_threshold="off")
+        DiffusionSampler(unwrapped, decoder, self.spec)  # says why not, if it cannot
         for dataset, name in ((self.train_dataset, "train_dataset"), (self.eval_dataset, "eval_dataset")):
             self._check_dataset_lengths(dataset, name)
 
@@ -270,7 +273,9 @@ class DiffusionGRPOTrainer(GRPOHooks):
         self.record_metric("sampler/nfe_min", nfe, "min")
         self.record_metric("sampler/nfe_max", nfe, "max")
         self.record_metric("sampler/tokens_per_step", text_lengths / nfe)
-        self.record_metric("sampler/shared", 1 - trajectory.row_forwards / nfe)
+        if self.spec.attention_block is None:  # an exact cache has passes that write nothing
+            spared = "shared" if self.draws_from_policy else "cached"
+            self.record_metric(f"sampler/{spared}", 1 - trajectory.row_forwards / nfe)
         self.record_metric("sampler/slack", trajectory.slack)
         self.record_metric("sampler/entropy", trajectory.entropies.sum(-1) / written)
         if trajectory.drift is not None:

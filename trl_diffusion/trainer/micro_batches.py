@@ -15,8 +15,9 @@ def reunite_groups(batches: list[dict[str, Any]], window: int) -> list[dict[str,
     """
     Bring the completions of a prompt together again that TRL's shuffle has scattered, as far as one update sees them.
 
-    An update is a sum over micro-batches: which rows share one makes no difference to it, but completions of the same
-    prompt share canvases, and a canvas goes through the model once per micro-batch.
+    Which rows share a micro-batch makes no difference to an update, unless its loss is normalised by the tokens of a
+    micro-batch (`"bnpo"`, the entropy bonus), which then are those of whole groups. But completions of the same prompt
+    share canvases, and a canvas goes through the model once per micro-batch.
 
     Args:
         batches (`list[dict[str, Any]]`):

@@ -334,7 +334,7 @@ class GRPOHooks(GRPOTrainer):
     def training_step(self, *args, **kwargs):
         with self._stopwatch("backward"):  # what is in none of the other sections
             loss = super().training_step(*args, **kwargs)
-        if self._step % self.current_gradient_accumulation_steps == 0:
+        if self.accelerator.sync_gradients:
             seconds = self._stopwatch.read()
             self._timed |= seconds.keys()
             for section in self._timed:
@@ -346,9 +346,12 @@ class GRPOHooks(GRPOTrainer):
         with self.timed("other"):
             inputs = super()._prepare_inputs(generation_batch)
         if self.mode == "train" and self._buffered_inputs is not buffered and self.estimator.shares_canvases:
-            window = self.current_gradient_accumulation_steps
-            self._buffered_inputs = reunite_groups(self._buffered_inputs, window)
-            inputs = self._buffered_inputs[self._step % self.args.steps_per_generation]
+            steps = cast(int, self.args.steps_per_generation)
+            window = min(self.args.gradient_accumulation_steps, steps)
+            # Else an update begins or ends in the midst of the buffer's windows.
+            if max(self.args.gradient_accumulation_steps, steps) % window == 0 and self._step % window == 0:
+                self._buffered_inputs = reunite_groups(self._buffered_inputs, window)
+                inputs = self._buffered_inputs[self._step % steps]
         return inputs
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, *args, **kwargs):
@@ -384,6 +387,8 @@ class GRPOHooks(GRPOTrainer):
 
     def _without_idle_rows(self, batch: RolloutBatch, inputs: dict[str, torch.Tensor]) -> RolloutBatch:
         """The batch, scoring nothing in rows whose loss has no gradient, such as those of groups without advantage."""
+        if self.mode == "eval":
+            return batch
         if self.objective is not None:
             idle = self.objective.idle(inputs["advantages"], inputs.get("row_weights"))
         elif self.beta != 0 or self._entropy_bonus_enabled:
@@ -444,6 +449,12 @@ class GRPOHooks(GRPOTrainer):
         bonus = self.objective is None and self._entropy_bonus_enabled
         with self.timed("forward"):
             scores = self.score(model, batch, part.views, entropies="grad" if bonus else "detached", thresholds=True)
+        # Old scores of tokens that are not scored now would meet nothing, and overflow.
+        scored = (scores.weights != 0).any(1)
+        fixed = {name: inputs[name] for name in ("old_per_token_logps", "ref_per_token_logps") if name in inputs}
+        inputs = inputs | {
+            name: None if values is None else values.masked_fill(~scored, 0.0) for name, values in fixed.items()
+        }
         if self.objective is None:
             return self._trl_loss(model, inputs, batch, scores, part.token_weights)
         return self._own_loss(self.objective, inputs, batch, scores)
@@ -461,24 +472,21 @@ class GRPOHooks(GRPOTrainer):
         log_probs, entropies = scores.token_log_probs, scores.token_entropies
         advantages = inputs["advantages"]
         old_log_probs = inputs.get("old_per_token_logps")
-        scored = (scores.weights != 0).any(1)  # in this pass
         factors = self.token_weights(
-            replace(batch, scored=scored), log_probs.detach() if old_log_probs is None else old_log_probs
+            replace(batch, scored=(scores.weights != 0).any(1)),
+            log_probs.detach() if old_log_probs is None else old_log_probs,
         )
         if factors is not None:
             # min(rho A, clip(rho) A) is positively homogeneous in A: a factor on the token is a factor on A.
             inputs["advantages"] = advantages[:, None] * factors
-        # Old scores of tokens that are not scored now would meet nothing, and overflow.
-        for name in ("old_per_token_logps", "ref_per_token_logps"):
-            if inputs.get(name) is not None:
-                inputs[name] = inputs[name].masked_fill(~scored, 0.0)
         self._record_entropy(entropies if token_weights is None else entropies * token_weights, batch)
+        texts = inputs["completion_mask"].any(-1, keepdim=True)
         if token_weights is not None:
             inputs["tool_mask"] = token_weights
             filler = ballast(inputs["completion_mask"], token_weights)
             log_probs, entropies = widen(inputs, (log_probs, entropies), filler)
         if scores.threshold_log_probs is not None:
-            thresholds = self._threshold_columns(inputs, advantages, batch, scores)
+            thresholds = self._threshold_columns(texts, advantages, batch, scores)
             log_probs, entropies = widen(inputs, (log_probs, entropies), thresholds)
         self._scores = log_probs, entropies
         try:
@@ -495,7 +503,7 @@ class GRPOHooks(GRPOTrainer):
         self._metrics[self.mode]["entropy"].append((total / count).item())  # NaN without any: TRL drops it
 
     def _threshold_columns(
-        self, inputs: dict[str, torch.Tensor], advantages: torch.Tensor, batch: RolloutBatch, scores: Scores
+        self, texts: torch.Tensor, advantages: torch.Tensor, batch: RolloutBatch, scores: Scores
     ) -> LossColumns:
         """The thresholds as tokens of their own, which the old policy drew with a known probability."""
         log_probs, entropies = scores.threshold_log_probs, scores.threshold_entropies
@@ -504,19 +512,19 @@ class GRPOHooks(GRPOTrainer):
         drawn = ~actions.isnan()
         scored = drawn & batch.scored.any(-1, keepdim=True)
         self.record_metric("threshold/entropy", entropies[scored])
-        counted = drawn & (inputs["completion_mask"] != 0).any(-1, keepdim=True)  # no truncated one that is masked
+        counted = drawn & texts  # not of a truncated completion that is masked
         advantages = self.threshold_advantages(advantages)[:, None].expand(drawn.shape)
         return LossColumns(log_probs, old_log_probs * scored, entropies, advantages, counted.float())
 
     def _own_loss(
         self, objective: Objective, inputs: dict[str, torch.Tensor], batch: RolloutBatch, scores: Scores
     ) -> torch.Tensor:
-        old_log_probs = inputs.get("old_per_token_logps")
+        old_log_probs, advantages = inputs.get("old_per_token_logps"), inputs["advantages"]
         loss, metrics = objective(
             LossInputs(
                 scores=scores,
                 mask=inputs["completion_mask"] != 0,
-                advantages=inputs["advantages"],
+                advantages=advantages,
                 old_log_probs=scores.token_log_probs.detach() if old_log_probs is None else old_log_probs,
                 ref_log_probs=inputs.get("ref_per_token_logps"),
                 row_weights=inputs.get("row_weights"),
@@ -525,5 +533,7 @@ class GRPOHooks(GRPOTrainer):
         )
         self.record_metric("entropy", scores.entropies[scores.weights != 0])
         for name, values in metrics.items():
-            self.record_metric(name, values[batch.scored.any(-1)])
+            if values.shape == advantages.shape:
+                values = values[batch.scored.any(-1)]
+            self.record_metric(name, values)
         return loss / (self.current_gradient_accumulation_steps if self.mode == "train" else 1)
