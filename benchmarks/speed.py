@@ -93,7 +93,7 @@ def rollout(size, pairs):
 def rollout_adaptive(pairs, length=128, rows=16):
     """A confidence threshold, 16 rows, texts of different lengths: in lock-step, and each row at its own pace."""
     model, ids = make_model("trunk", confident=True), prompts(rows, 64)
-    ends = tuple(range(7, 2048, 110))
+    ends = tuple(range(7, 2048, 50))
     decoder = DiffusionGenerationConfig(
         max_new_tokens=length, unmasking="confidence_threshold", confidence_threshold=0.7, temperature=0.0,
         eos_token_ids=ends,

@@ -41,6 +41,12 @@ def make_trainer(model_path, output_dir, cls=DiffuGRPOTrainer):
     return trainer
 
 
+def ties(prompts, completions, **kwargs):
+    """The same for all completions of prompts with a plus."""
+    digits = trainers.digits(completions)
+    return [0.5 if "+" in prompt else digit for prompt, digit in zip(prompts, digits, strict=True)]
+
+
 def training_does_not_depend_on_the_number_of_processes(model_path, output_dir):
     """Eight completions of one prompt, in a group that one or several processes share. Written down for comparison."""
     # TRL's "bnpo" is a mean over each process's own tokens, and depends on their number by definition.
@@ -54,6 +60,8 @@ def training_does_not_depend_on_the_number_of_processes(model_path, output_dir):
         "lora": {"peft_config": LoraConfig(r=2, init_lora_weights=False, modules_to_save=["lm_head"])},
     }
     variants = {"joint": "diffpo", "sampler": "diffpo", "model_baseline": "dmpo", "lora": "diffpo"}
+    # Two groups, each in a process of its own if there are two: now and then one of them has nothing to score.
+    some_groups_tie = {"reward": ties, "num_generations": 4, "beta": 0.0}
     everything = (*trainers.METHODS, *variants)
     record, engines = {}, []
     for name in os.environ.get("TRAINED", ",".join(everything)).split(","):
@@ -70,7 +78,8 @@ def training_does_not_depend_on_the_number_of_processes(model_path, output_dir):
                 "per_device_train_batch_size": 8 // int(os.environ["WORLD_SIZE"]),
                 "num_generations": 8,
             }
-            | options.get(name, {}),
+            | options.get(name, {})
+            | (some_groups_tie if "SOME_GROUPS_TIE" in os.environ else {}),
         )
         trainer.train()
         logs = trainer.state.log_history
@@ -147,6 +156,23 @@ def cached_rollouts_stay_in_step(model_path, output_dir):
     )
     everyone = trainer.accelerator.gather(torch.tensor([len(passes)])).tolist()
     assert everyone[0] == everyone[1] == 9 and (rank == 1 or trajectory.nfe.tolist() == [8, 8]), everyone
+
+
+def checks_of_the_cache_stay_in_step(model_path, output_dir):
+    """Where every other step is made twice, and one process has no rows at all."""
+    trainer = make_trainer(model_path, output_dir)
+    rank = trainer.accelerator.process_index
+    decoder = DiffusionGenerationConfig(
+        max_new_tokens=8, block_length=4, entropy_bound=0.0, approximate_cache="dual", drift_check_rate=1.0
+    )
+    passes = []
+    trainer.model.register_forward_hook(lambda *_: passes.append(1))
+    ids = torch.tensor([[5, 6, 7], [4, 5, 6]])[: 2 - 2 * rank]
+    DiffusionSampler(trainer.model, decoder).sample(
+        ids, seeds=torch.arange(len(ids)), anyone_busy=trainer._anyone_busy
+    )
+    everyone = trainer.accelerator.gather(torch.tensor([len(passes)])).tolist()
+    assert everyone == [8 + 6] * 2, everyone  # all but the first step of each of two blocks are checked
 
 
 def rollouts_do_not_wait_without_need(model_path, output_dir):

@@ -203,6 +203,14 @@ def test_the_share_of_steps_that_are_checked(deep):
     assert checks[0.0] == 0 and checks[1.0] == 20 * 9 and 30 < checks[0.3] < 80  # 54 +- 6 expected
 
 
+def test_the_steps_that_are_checked_are_chosen_by_the_seeds(deep):
+    def checked(seed):
+        sampler = DiffusionSampler(deep, config(approximate_cache="dual", drift_check_rate=0.5))
+        return sampler.sample(*prompts(rows=1), seeds=torch.tensor([seed])).drift[0, 0].item()
+
+    assert len({checked(seed) for seed in range(12)}) > 2 and checked(3) == checked(3)
+
+
 # ---------------------------------------------------------------- training
 
 
@@ -228,6 +236,13 @@ def test_trajectory_methods_make_up_for_the_cache(build):
     assert entry["drift/kl"] == pytest.approx((kl / count).item()) != 0
     assert entry["drift/ess"] == pytest.approx((weight**2 / (count * square)).item()) and "sampler/cached" in entry
     assert entry["drift/kl"] > 0 and 0.5 < entry["drift/ess"] < 1 and entry["cache_weight/mean"] < 1.05
+
+
+def test_log_ratios_of_trajectories_are_the_models(build):
+    """Not those of what the sampler drew from: before the first update policy and reference agree."""
+    trainer = build("dmpo", sequence_log_probs="exact", approximate_cache="dual", block_length=8, max_steps=1)
+    trainer.train()
+    assert trainer.state.log_history[0]["target/log_ratio"] < 1e-4
 
 
 def test_without_drift_the_cache_changes_no_update(build):
