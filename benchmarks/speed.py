@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from transformers import PrinterCallback
+from transformers import AutoTokenizer, PrinterCallback
 
 from trl_diffusion import (
     DiFFPOConfig,
@@ -178,6 +178,36 @@ def groups():
     return results
 
 
+def caches(pairs):
+    """Approximate caches: their time on `trunk`, and their drift on the embedded Sudoku model, in four blocks."""
+    model, ids, results = make_model("trunk", confident=True), prompts(8, 64), {}
+    sudoku_model = LLaDAModelLM.from_pretrained(embedded.path("sudoku"))
+    tokenizer = AutoTokenizer.from_pretrained(embedded.path("sudoku"))
+    puzzles = tokenizer(sudoku.make_dataset("test", 128)["prompt"][:], return_tensors="pt")
+    for kind in (None, "prefix", "dual"):
+        decoder = DiffusionGenerationConfig(
+            max_new_tokens=128, unmasking="confidence_threshold", confidence_threshold=0.7, temperature=0.0,
+            approximate_cache=kind,
+        )  # fmt: skip
+        runs = [timed(lambda: DiffusionSampler(model, decoder).sample(ids)) for _ in range(pairs)]  # noqa: B023
+        seconds, trajectory = min(runs, key=lambda run: run[0])
+        results[str(kind)] = {"seconds": seconds, "canvases": trajectory.row_forwards.sum().item()}
+        if kind is None:
+            continue
+        decoder = DiffusionGenerationConfig(
+            max_new_tokens=20, block_length=5, approximate_cache=kind, drift_check_rate=1.0
+        )
+        drift = DiffusionSampler(sudoku_model, decoder).sample(puzzles.input_ids, seeds=torch.arange(128)).drift
+        count, kl, weight, square = drift.sum(0).tolist()
+        results[kind] |= {"drift_kl": kl / count, "drift_ess": weight**2 / (count * square)}
+        print(
+            f"caches: {kind}, {results['None']['seconds'] / seconds:.1f} times faster; on the embedded model KL "
+            f"{kl / count:.1e}, effective sample size {results[kind]['drift_ess']:.1%}",
+            flush=True,
+        )
+    return results
+
+
 def completions_of(ids, length):
     """A rollout that was never made, of one token per step: what surrogates look at."""
     generator = torch.Generator().manual_seed(2)
@@ -273,6 +303,7 @@ PARTS = {
     "rollout-adaptive": lambda args: rollout_adaptive(args.pairs),
     "scaling": lambda args: scaling(),
     "groups": lambda args: groups(),
+    "caches": lambda args: caches(args.pairs),
     "update-head": lambda args: update("head", "head", MeanField(0.0), args.pairs),
     "update-trunk": lambda args: update("trunk", "trunk", MeanField(0.0), args.pairs),
     "update-two-times": lambda args: update("two-times", "trunk", TwoTimesMeanField(), args.pairs),

@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM
 
 from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler
 from trl_diffusion.generation.approximate_cache import KINDS
+from trl_diffusion.generation.drift import RefreshInterval
 from trl_diffusion.likelihood import ExactSteps, RolloutBatch, score_views
 from trl_diffusion.models import DiffusionSpec, resolve_spec
 
@@ -238,6 +239,24 @@ def test_trajectory_methods_make_up_for_the_cache(build):
     assert entry["drift/kl"] > 0 and 0.5 < entry["drift/ess"] < 1 and entry["cache_weight/mean"] < 1.05
 
 
+def test_the_refresh_interval_adapts_to_the_drift(build):
+    intervals = {}
+    for min_ess in (1e-6, 1 - 1e-9):
+        trainer = build(
+            "diffpo", approximate_cache="dual", cache_refresh_interval=3, drift_check_rate=1.0, cache_min_ess=min_ess,
+            max_steps=4, block_length=8, unmasking="left_to_right", num_iterations=1,
+        )  # fmt: skip
+        trainer.train()
+        intervals[min_ess] = [entry.get("drift/refresh_interval") for entry in trainer.state.log_history][:4]
+    assert intervals[1e-6] == [3, 4, 5, 6]
+    assert intervals[1 - 1e-9] == [3, 1, 2, 1]  # where nothing is cached, nothing can be measured: it is tried again
+    interval = RefreshInterval(100, 8, 0.9)
+    assert interval.steps == 8
+    for ess, expected in ((0.95, 8), (0.5, 4), (float("nan"), 4), (0.9, 5), (0.1, 2), (0.1, 1), (0.1, 1), (float("nan"), 2)):
+        interval.update(ess)
+        assert interval.steps == expected
+
+
 def test_log_ratios_of_trajectories_are_the_models(build):
     """Not those of what the sampler drew from: before the first update policy and reference agree."""
     trainer = build("dmpo", sequence_log_probs="exact", approximate_cache="dual", block_length=8, max_steps=1)
@@ -282,6 +301,10 @@ def test_a_trainer_says_so_before_it_trains(build, model_path):
         build("agrpo", cache_clip_max=2.0)
     with pytest.raises(ValueError, match="`cache_clip_max=2.0`: has no effect: this method has no use for"):
         build("diffu_grpo", cache_clip_max=2.0, approximate_cache="dual")
+    with pytest.raises(ValueError, match="`cache_min_ess=0.9`: has no effect without `drift_check_rate`"):
+        build("agrpo", cache_min_ess=0.9, approximate_cache="dual")
+    with pytest.raises(ValueError, match="`cache_min_ess=1.0`: must be a number above 0 and below 1"):
+        build("agrpo", cache_min_ess=1.0, approximate_cache="dual", drift_check_rate=0.1)
     with pytest.raises(ValueError, match="`cache_clip_max=0.0`: must be a number above 0"):
         build("agrpo", cache_clip_max=0.0, approximate_cache="dual")
 

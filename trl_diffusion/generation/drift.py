@@ -75,3 +75,28 @@ class DriftMeter:
         values = torch.stack([torch.ones_like(weights), weights - 1 + difference, weights, weights.square()], dim=1)
         row = step.rows[step.positions.nonzero(as_tuple=True)[0]]
         self.sums.index_add_(0, row, values)
+
+
+class RefreshInterval:
+    """
+    The longest interval between refreshes at which the drift stays small: it grows by one where the effective sample
+    size is large enough, and is halved where it is not.
+
+    Args:
+        initial (`int`):
+            The first interval, in steps.
+        longest (`int`):
+            The longest one: the block length, beyond which there is nothing to gain.
+        min_ess (`float`):
+            Effective sample size of the importance weights that is large enough, as a share of the tokens.
+    """
+
+    def __init__(self, initial: int, longest: int, min_ess: float) -> None:
+        self.steps, self.longest, self.min_ess = min(initial, longest), longest, min_ess
+
+    def update(self, ess: float) -> None:
+        """Learn of an effective sample size; NaN where nothing was checked."""
+        if ess < self.min_ess:
+            self.steps = max(self.steps // 2, 1)
+        elif ess >= self.min_ess or self.steps == 1:  # with a refresh in each step there is nothing to check
+            self.steps = min(self.steps + 1, self.longest)

@@ -107,6 +107,9 @@ class DiffusionGRPOConfig(GRPOConfig):
             Steps after which the whole canvas goes through the model again, within a block.
         drift_check_rate (`float`, *optional*, defaults to `0.0`):
             Share of the steps with a cache that are also made without it, to log how far it leads astray.
+        cache_min_ess (`float`, *optional*):
+            Adapts `cache_refresh_interval` from rollout to rollout, so that the effective sample size of the weights
+            that would make up for the cache, a share of the tokens, stays above this. Needs `drift_check_rate`.
         cache_clip_max (`float`, *optional*, defaults to `3.0`):
             Cap of the importance weights that make up for the cache.
     """
@@ -151,6 +154,9 @@ class DiffusionGRPOConfig(GRPOConfig):
     )
     drift_check_rate: float = field(
         default=0.0, metadata={"help": "Share of the steps with an approximate cache that are checked without it."}
+    )
+    cache_min_ess: float | None = field(
+        default=None, metadata={"help": "Effective sample size that an approximate cache's refreshes adapt to."}
     )
     cache_clip_max: float = field(
         default=3.0, metadata={"help": "Cap of the importance weights that make up for an approximate cache."}
@@ -202,6 +208,9 @@ class DiffusionGRPOConfig(GRPOConfig):
             raise TypeError(f"`mask_token_id` must be int, got {token!r}.")
         self._require(token is None or token >= 0, "mask_token_id", "must not be negative.")
         self._require_number("cache_clip_max", above=0)
+        if self.cache_min_ess is not None:
+            self._require_number("cache_min_ess", above=0, below=1)
+            self._require(bool(self.drift_check_rate), "cache_min_ess", "has no effect without `drift_check_rate`.")
         if self.approximate_cache is None:
             self._require_unset(["cache_clip_max"], "there is no `approximate_cache` to make up for.")
         elif not self._exact:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.utils import get_config_model_id, pad
 
 from ..generation import DiffusionGenerationConfig, DiffusionSampler, Trajectory
+from ..generation.drift import RefreshInterval
 from ..generation.noise import derive_seed
 from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View, score_views
 from ..models import ThresholdPolicy, end_tokens, length_problems, resolve_spec, token_problems
@@ -115,6 +116,10 @@ class DiffusionGRPOTrainer(GRPOHooks):
             *length_problems(self.spec, args.block_length),
         ):
             raise ValueError(problem)
+        self._refresh = None
+        if args.cache_min_ess is not None:
+            initial = args.cache_refresh_interval or args.block_length
+            self._refresh = RefreshInterval(initial, args.block_length, args.cache_min_ess)
         decoder = replace(self.decoder("train"), learned_threshold="off")
         DiffusionSampler(unwrapped, decoder, self.spec)  # says why not, if it cannot
         for dataset, name in ((self.train_dataset, "train_dataset"), (self.eval_dataset, "eval_dataset")):
@@ -189,6 +194,8 @@ class DiffusionGRPOTrainer(GRPOHooks):
         input_ids = pad(tokens, padding_value=self.processing_class.pad_token_id, padding_side="left").to(device)
         attention_mask = pad([torch.ones_like(ids) for ids in tokens], padding_value=0, padding_side="left").to(device)
         config = self.decoder(self.mode)
+        if self._refresh is not None:
+            config.cache_refresh_interval = self._refresh.steps
         with self.model_for_generation() as model, self.accelerator.autocast():
             with self.timed("rollout_head", cast(PreTrainedModel, model).get_output_embeddings()):
                 trajectory = DiffusionSampler(model, config, self.spec).sample(
@@ -281,7 +288,11 @@ class DiffusionGRPOTrainer(GRPOHooks):
         if trajectory.drift is not None:
             count, kl, weight, square = self.accelerator.reduce(trajectory.drift.sum(0), "sum")
             self.record_metric("drift/kl", kl / count)
-            self.record_metric("drift/ess", weight.square() / (count * square))
+            ess = weight.square() / (count * square)
+            self.record_metric("drift/ess", ess)
+            if self._refresh is not None and self.mode == "train":
+                self.record_metric("drift/refresh_interval", torch.tensor(float(self._refresh.steps)))
+                self._refresh.update(ess.item())
         if trajectory.threshold_actions is not None:
             drawn = trajectory.threshold[~trajectory.threshold_actions.isnan()]
             self.record_metric("threshold/mean", drawn)
