@@ -252,7 +252,8 @@ def test_the_refresh_interval_adapts_to_the_drift(build):
     assert intervals[1 - 1e-9] == [3, 1, 2, 1]  # where nothing is cached, nothing can be measured: it is tried again
     interval = RefreshInterval(100, 8, 0.9)
     assert interval.steps == 8
-    for ess, expected in ((0.95, 8), (0.5, 4), (float("nan"), 4), (0.9, 5), (0.1, 2), (0.1, 1), (0.1, 1), (float("nan"), 2)):
+    nan = float("nan")
+    for ess, expected in ((0.95, 8), (0.5, 4), (nan, 4), (0.9, 5), (0.1, 2), (0.1, 1), (0.1, 1), (nan, 2)):
         interval.update(ess)
         assert interval.steps == expected
 
