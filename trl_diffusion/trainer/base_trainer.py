@@ -19,8 +19,9 @@ from ..generation.drift import RefreshInterval
 from ..generation.noise import derive_seed
 from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View, score_views
 from ..models import ThresholdPolicy, end_tokens, length_problems, resolve_spec, token_problems
-from ..objectives import Groups, Objective
+from ..objectives import Groups, LossInputs, Objective
 from .base_config import DiffusionGRPOConfig
+from .loss_columns import LossColumns
 from .model_card import make_model_card
 from .preflight import (
     check_dataset,
@@ -418,3 +419,40 @@ class DiffusionGRPOTrainer(GRPOHooks):
             view = View(batch.prompt_ids, batch.trajectory.completion_ids, nothing)
             passes += [Pass([view], nothing)] * missing
         return passes
+
+    # ---------------------------------------------------------------- loss
+
+    def threshold_columns(
+        self, texts: torch.Tensor, advantages: torch.Tensor, batch: RolloutBatch, scores: Scores
+    ) -> LossColumns:
+        log_probs, entropies = scores.threshold_log_probs, scores.threshold_entropies
+        actions, old_log_probs = batch.trajectory.threshold_actions, batch.trajectory.threshold_log_probs
+        assert log_probs is not None and entropies is not None and actions is not None and old_log_probs is not None
+        drawn = ~actions.isnan()
+        scored = drawn & batch.scored.any(-1, keepdim=True)
+        self.record_metric("threshold/entropy", entropies[scored])
+        counted = drawn & texts  # not of a truncated completion that is masked
+        advantages = self.threshold_advantages(advantages)[:, None].expand(drawn.shape)
+        return LossColumns(log_probs, old_log_probs * scored, entropies, advantages, counted.float())
+
+    def own_loss(
+        self, objective: Objective, inputs: dict[str, torch.Tensor], batch: RolloutBatch, scores: Scores
+    ) -> torch.Tensor:
+        old_log_probs, advantages = inputs.get("old_per_token_logps"), inputs["advantages"]
+        loss, metrics = objective(
+            LossInputs(
+                scores=scores,
+                mask=inputs["completion_mask"] != 0,
+                advantages=advantages,
+                old_log_probs=scores.token_log_probs.detach() if old_log_probs is None else old_log_probs,
+                ref_log_probs=inputs.get("ref_per_token_logps"),
+                row_weights=inputs.get("row_weights"),
+                gather=self.accelerator.gather,
+            )
+        )
+        self.record_metric("entropy", scores.entropies[scores.weights != 0])
+        for name, values in metrics.items():
+            if values.shape == advantages.shape:
+                values = values[batch.scored.any(-1)]
+            self.record_metric(name, values)
+        return loss / (self.current_gradient_accumulation_steps if self.mode == "train" else 1)

@@ -42,7 +42,7 @@ from trl.trainer.utils import use_adapter
 from ..generation import Trajectory
 from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View
 from ..models import DiffusionSpec
-from ..objectives import LossInputs, Objective
+from ..objectives import Objective
 from .loss_columns import LossColumns, ballast, widen
 from .micro_batches import reunite_groups
 from .stopwatch import Stopwatch
@@ -201,6 +201,18 @@ class GRPOHooks(GRPOTrainer):
 
     def threshold_advantages(self, advantages: torch.Tensor) -> torch.Tensor:
         """Advantages of the learned thresholds, from those of the completions, `(rows,)` each."""
+        raise NotImplementedError
+
+    def threshold_columns(
+        self, texts: torch.Tensor, advantages: torch.Tensor, batch: RolloutBatch, scores: Scores
+    ) -> LossColumns:
+        """The thresholds as tokens of their own, which the old policy drew with a known probability."""
+        raise NotImplementedError
+
+    def own_loss(
+        self, objective: Objective, inputs: dict[str, torch.Tensor], batch: RolloutBatch, scores: Scores
+    ) -> torch.Tensor:
+        """The loss of the method's own objective, on one pass."""
         raise NotImplementedError
 
     def reward_columns(self, trajectory: Trajectory) -> dict[str, list]:
@@ -457,7 +469,7 @@ class GRPOHooks(GRPOTrainer):
         }
         if self.objective is None:
             return self._trl_loss(model, inputs, batch, scores, part.token_weights)
-        return self._own_loss(self.objective, inputs, batch, scores)
+        return self.own_loss(self.objective, inputs, batch, scores)
 
     def _trl_loss(
         self,
@@ -486,7 +498,7 @@ class GRPOHooks(GRPOTrainer):
             filler = ballast(inputs["completion_mask"], token_weights)
             log_probs, entropies = widen(inputs, (log_probs, entropies), filler)
         if scores.threshold_log_probs is not None:
-            thresholds = self._threshold_columns(texts, advantages, batch, scores)
+            thresholds = self.threshold_columns(texts, advantages, batch, scores)
             log_probs, entropies = widen(inputs, (log_probs, entropies), thresholds)
         self._scores = log_probs, entropies
         try:
@@ -501,39 +513,3 @@ class GRPOHooks(GRPOTrainer):
         sums = torch.stack([(entropies.detach() * batch.scored).sum(), batch.scored.sum()])
         total, count = self.accelerator.reduce(sums, "sum")
         self._metrics[self.mode]["entropy"].append((total / count).item())  # NaN without any: TRL drops it
-
-    def _threshold_columns(
-        self, texts: torch.Tensor, advantages: torch.Tensor, batch: RolloutBatch, scores: Scores
-    ) -> LossColumns:
-        """The thresholds as tokens of their own, which the old policy drew with a known probability."""
-        log_probs, entropies = scores.threshold_log_probs, scores.threshold_entropies
-        actions, old_log_probs = batch.trajectory.threshold_actions, batch.trajectory.threshold_log_probs
-        assert log_probs is not None and entropies is not None and actions is not None and old_log_probs is not None
-        drawn = ~actions.isnan()
-        scored = drawn & batch.scored.any(-1, keepdim=True)
-        self.record_metric("threshold/entropy", entropies[scored])
-        counted = drawn & texts  # not of a truncated completion that is masked
-        advantages = self.threshold_advantages(advantages)[:, None].expand(drawn.shape)
-        return LossColumns(log_probs, old_log_probs * scored, entropies, advantages, counted.float())
-
-    def _own_loss(
-        self, objective: Objective, inputs: dict[str, torch.Tensor], batch: RolloutBatch, scores: Scores
-    ) -> torch.Tensor:
-        old_log_probs, advantages = inputs.get("old_per_token_logps"), inputs["advantages"]
-        loss, metrics = objective(
-            LossInputs(
-                scores=scores,
-                mask=inputs["completion_mask"] != 0,
-                advantages=advantages,
-                old_log_probs=scores.token_log_probs.detach() if old_log_probs is None else old_log_probs,
-                ref_log_probs=inputs.get("ref_per_token_logps"),
-                row_weights=inputs.get("row_weights"),
-                gather=self.accelerator.gather,
-            )
-        )
-        self.record_metric("entropy", scores.entropies[scores.weights != 0])
-        for name, values in metrics.items():
-            if values.shape == advantages.shape:
-                values = values[batch.scored.any(-1)]
-            self.record_metric(name, values)
-        return loss / (self.current_gradient_accumulation_steps if self.mode == "train" else 1)
