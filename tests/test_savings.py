@@ -201,7 +201,16 @@ def test_groups_stay_in_their_update(build, monkeypatch, steps_per_generation, a
 def test_reunited_groups_have_the_same_rows(window):
     generator = torch.Generator().manual_seed(0)
     rows = torch.randperm(24, generator=generator)
-    batches = [{"group": part // 6, "row": part, "items": torch.tensor(7), "nothing": None} for part in rows.split(6)]
+    batches = [
+        {
+            "group": part // 6,
+            "row": part,
+            "items": torch.tensor(7),
+            "nothing": None,
+            "texts": [str(row) for row in part.tolist()],
+        }
+        for part in rows.split(6)
+    ]
     reunited = reunite_groups(batches, window)
     assert [batch.keys() for batch in reunited] == [batch.keys() for batch in batches]
     for start in range(0, 4, window):
@@ -210,6 +219,7 @@ def test_reunited_groups_have_the_same_rows(window):
         groups = (found // 6).tolist()
         assert len(set(groups)) == 1 + sum(a != b for a, b in itertools.pairwise(groups))  # each in one piece
     for batch in reunited:
+        assert batch["texts"] == [str(row) for row in batch["row"].tolist()]
         assert torch.equal(batch["group"], batch["row"] // 6) and batch["items"] == 7 and batch["nothing"] is None
 
 

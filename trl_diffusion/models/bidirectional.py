@@ -249,7 +249,9 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
         hidden_states = self.model(**inputs, kept=kept).last_hidden_state[0]
         if rows is None:
             return hidden_states, None
-        return hidden_states[wanted[kept]], hidden_states[ranks(kept)[rows, threshold_positions]]
+        wanted, place = wanted[kept], ranks(kept)[rows, threshold_positions]
+        device = hidden_states.device  # the last layer's, under a device map
+        return hidden_states[wanted.to(device)], hidden_states[place.to(device)]
 
     def _pattern(self, mask: torch.Tensor) -> torch.Tensor:
         """A mask of who sees whom, as the attention implementation takes it."""

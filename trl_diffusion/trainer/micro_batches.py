@@ -42,4 +42,7 @@ def _concatenate(values: list[Any], order: torch.Tensor) -> Any:
     """One entry of all micro-batches, in a new order. What has no rows is the same in all of them."""
     if isinstance(values[0], torch.Tensor) and values[0].dim() > 0:
         return torch.cat(values)[order]
+    if isinstance(values[0], list):
+        together = [value for part in values for value in part]
+        return [together[row] for row in order.tolist()]
     return values[0]
