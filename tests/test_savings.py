@@ -47,7 +47,8 @@ def canvases(trainer):
 
 
 def run(build, method, **options):
-    trainer = build(method, **options)
+    # Adam would blow up rounding where a gradient is nearly zero.
+    trainer = build(method, **{"optim": "sgd", "learning_rate": 0.3} | options)
     counts = canvases(trainer)
     trainer.train()
     weights = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
@@ -56,7 +57,7 @@ def run(build, method, **options):
 
 def same(first, second):
     (history, weights, _), (other_history, other_weights, _) = first, second
-    torch.testing.assert_close(weights, other_weights, atol=1e-4, rtol=0)
+    torch.testing.assert_close(weights, other_weights, atol=2e-5, rtol=0)
     for entry, other in zip(history, other_history, strict=True):
         assert entry.keys() == other.keys()
         for name, value in entry.items():
@@ -167,7 +168,7 @@ def test_evaluations_score_all_rows(build):
 
 @pytest.mark.parametrize("method", ["diffu_grpo", "diffpo", "wd1"])
 def test_groups_are_scored_together(build, monkeypatch, method):
-    options = {"gradient_accumulation_steps": 4, "max_steps": 3, "learning_rate": 1e-3, "seed": 5}
+    options = {"gradient_accumulation_steps": 4, "max_steps": 3, "seed": 5}
     if method != "wd1":
         options["loss_type"] = "dapo"  # whose normaliser is not a micro-batch's
     together = run(build, method, **options)

@@ -47,23 +47,23 @@ class DriftMeter:
     def __init__(self, rate: float, temperature: float, seeds: torch.Tensor) -> None:
         self.rate, self.temperature = rate, temperature
         self._generator = torch.Generator().manual_seed(derive_seed("drift", *seeds.tolist()))
-        self._step: _Step | None = None
+        self._noted: _Step | None = None
         # Per row, over the positions checked: their number, and the sums of the KL, the weights and their squares.
         self.sums = torch.zeros(len(seeds), 4, device=seeds.device)
 
     @property
     def busy(self) -> bool:
         """Whether a step waits to be checked."""
-        return self._step is not None
+        return self._noted is not None
 
     def note(self, *step: torch.Tensor) -> None:
         """Keep a step to check it, maybe."""
         if torch.rand((), generator=self._generator) < self.rate:
-            self._step = _Step(*step)
+            self._noted = _Step(*step)
 
     def check(self, model: torch.nn.Module, spec: DiffusionSpec) -> None:
         """Check the step that waits, in a forward pass of its own."""
-        step, self._step = self._step, None
+        step, self._noted = self._noted, None
         assert step is not None
 
         def reduction(logits: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:

@@ -235,11 +235,10 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """What the LM head reads, and what the threshold head does."""
         chosen = isinstance(logits_to_keep, torch.Tensor) and logits_to_keep.dtype == torch.bool
-        last = self.model.layers[-1]
         rows = None
         if threshold_positions is not None:
             rows = torch.arange(len(threshold_positions), device=threshold_positions.device)
-        if not (chosen and isinstance(last, LastLayerMixin)):
+        if not (chosen and any(isinstance(layer, LastLayerMixin) for layer in self.model.layers)):
             hidden_states = self.model(**inputs).last_hidden_state
             kept = slice_logits_to_keep(hidden_states, logits_to_keep)
             return kept, None if rows is None else hidden_states[rows, threshold_positions]

@@ -58,8 +58,8 @@ _LAST_LAYERS: dict[type[nn.Module], type[LastLayerMixin]] = {
 
 def specialise_last_layer(layers: nn.ModuleList) -> set[str]:
     """Let the last of these layers know that it is the last. Returns the name of its class, if it is a known one."""
-    last = layers[-1]
-    if type(last) not in _LAST_LAYERS:
+    if not len(layers) or type(layers[-1]) not in _LAST_LAYERS:
         return set()
+    last = layers[-1]
     last.__class__ = cast(type, _LAST_LAYERS[type(last)])
     return {type(last).__name__}
