@@ -292,6 +292,8 @@ def step():
     names = sorted(name for name in updates[0] if name.startswith("time/"))
     split = {name.removeprefix("time/"): sum(entry[name] for entry in updates) for name in names}
     total = sum(split.values())
+    shared = sum(entry["sampler/shared"] for entry in updates) / len(updates)
+    print(f"step: {1 - shared:.0%} of the rollouts' passes were left, the others shared", flush=True)
     print("step: " + ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in split.items()), flush=True)
     return {name: seconds / total for name, seconds in split.items()}
 

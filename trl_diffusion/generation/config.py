@@ -81,9 +81,10 @@ class DiffusionGenerationConfig:
         > Parameters that trade fidelity for speed
 
         approximate_cache (`str`, *optional*):
-            What to read keys and values of earlier steps for, in models with full attention
-            ([Fast-dLLM](https://huggingface.co/papers/2505.22618)): `"prefix"` for all before the active block,
-            `"dual"` for all around it. Then the sampler no longer draws from the model's own distribution.
+            Where keys and values are those of an earlier step, in models with full attention
+            ([Fast-dLLM](https://huggingface.co/papers/2505.22618)): `"prefix"`, before the active block, or `"dual"`,
+            on both sides of it; by default nowhere. The sampler then no longer draws from the model's own
+            distribution.
         cache_refresh_interval (`int`, *optional*):
             Steps after which the whole canvas goes through the model again, within a block; at the start of each block
             it does in any case. `1` is no approximation.

@@ -237,13 +237,14 @@ class _Rollout:
         if self.meter is not None and self.meter.busy:
             return self.meter.check(self.model, self.spec)
         rows = self._pending[: self.config.max_batch_size]
-        if self.cache is not None:
-            if self.cache.fill(rows):
-                return
-            rows = rows[self.cache.together(rows, self._start(rows))]
+        if self.cache is not None and self.cache.fill(rows):
+            return
         block, window, exists = self._active_block(rows)
+        if self.cache is not None:
+            together = self.cache.together(rows, self._start(rows, block))
+            rows, block, window, exists = (values[together] for values in (rows, block, window, exists))
         masked = exists & (record.unmask_step[rows[:, None], window] < 0)
-        (p_max, entropy, tokens, log_probs, *support), outputs = self._predict(rows, window, masked)
+        (p_max, entropy, tokens, log_probs, *support), outputs = self._predict(rows, block, window, masked)
         if self.threshold_policy is not None and outputs is not None:
             self._choose_threshold(self.threshold_policy, rows, block, outputs)
         if not bool((p_max + entropy).isfinite().all()):
@@ -286,13 +287,12 @@ class _Rollout:
         exists = (window >= 0) & (window < self.config.max_new_tokens)
         return block, window.clamp(0, self.config.max_new_tokens - 1), exists
 
-    def _start(self, rows: torch.Tensor) -> torch.Tensor:
+    def _start(self, rows: torch.Tensor, block: torch.Tensor) -> torch.Tensor:
         """The column at which each row's active block begins, `(rows,)`."""
-        block, _, _ = self._active_block(rows)
         return self.prompt_length + block * self.config.block_length - self.offset[rows]
 
     def _predict(
-        self, rows: torch.Tensor, window: torch.Tensor, masked: torch.Tensor
+        self, rows: torch.Tensor, block: torch.Tensor, window: torch.Tensor, masked: torch.Tensor
     ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
         """
         At the masked positions of the active blocks: the largest probability, the entropy, the token to write, its
@@ -317,7 +317,7 @@ class _Rollout:
         head = self._head_positions(window)
         approximate = False
         if self.cache is not None:
-            start = self._start(rows)
+            start = self._start(rows, block)
             approximate = isinstance(self.cache, ApproximateCache) and self.cache.approximate(rows, start)
             reduced, outputs = self.cache.predict(rows, start, positions, reduction, head)
         else:
