@@ -122,6 +122,16 @@ def test_a_sample_does_not_depend_on_its_batch(deep, kind, max_batch_size):
         same(alone, together[row : row + 1])
 
 
+def test_rows_that_wait_have_no_keys_and_values(deep):
+    held = []
+    deep.register_forward_pre_hook(
+        lambda m, a, kwargs: held.append({len(states) for states in kwargs["past_key_values"]._stored.values()}),
+        with_kwargs=True,
+    )
+    decode(deep, rows=6, approximate_cache="dual", max_batch_size=2, eos_token_ids=(4, 5))
+    assert held[0] == set() and set().union(*held) == {2}
+
+
 @pytest.mark.parametrize(
     ("kind", "interval", "widths"),
     [

@@ -53,7 +53,7 @@ def test_logits_equal_the_architecture_written_again(checkpoints, family, implem
         left = model(
             input_ids=torch.tensor([[3, 4, *ids]]), attention_mask=torch.tensor([[0, 0] + [1] * length])
         ).logits[0, 2:]
-        torch.testing.assert_close(left, expected, atol=2e-5, rtol=0)
+        torch.testing.assert_close(left, expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("trust_remote_code", [None, True])

@@ -64,6 +64,31 @@ def test_predictions_and_gradients_are_those_of_the_whole_layer(
         torch.testing.assert_close(gradients[name], gradient, atol=1e-9, rtol=1e-9)
 
 
+def test_numbers_do_not_depend_on_padding(model):
+    """Rotary angles are of float32: only positions that are counted from the first token make them the same."""
+    spec, model = resolve_spec(model), model.eval()
+    more = torch.nn.functional.pad  # padding that all rows share, and that they do not
+
+    def third(visible):
+        return (visible.cumsum(-1) == 3).int().argmax(-1)
+
+    results = []
+    for width, rows in ((0, slice(None)), (3, slice(None)), (5, slice(0, 1))):
+        ids, visible, positions = (more(x, (width, 0))[rows] for x in (IDS, VISIBLE, POSITIONS))
+        (logits,), outputs = predict(
+            model, spec, ids, visible, positions, lambda logits, _: (1.0 * logits,), third(visible)
+        )
+        results.append((logits, outputs))
+    (logits, outputs), (wide, wide_outputs), (alone, alone_outputs) = results
+    for found, expected in (
+        (wide, logits), (wide_outputs, outputs), (alone, logits[: len(alone)]), (alone_outputs, outputs[:1]),
+    ):  # fmt: skip
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+    widths = shapes_seen([model.model.embed_tokens])
+    predict(model, spec, more(IDS, (3, 0)), more(VISIBLE, (3, 0)), more(POSITIONS, (3, 0)), lambda x, _: (x[:, 0],))
+    assert widths == [(2, 8)]  # what all rows share is not even sent
+
+
 def shapes_seen(modules):
     """Of the inputs of these modules, in the order in which they are called."""
     seen = []

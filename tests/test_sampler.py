@@ -318,6 +318,20 @@ def test_head_runs_on_masked_positions_of_the_active_block_only(model):
     assert positions == [2 * n for n in (6, 5, 4, 3, 2, 1, 6, 5, 4, 3, 2, 1)]
 
 
+def test_padding_that_all_rows_of_a_pass_share_is_left_out(model):
+    """The shortest prompts come last, on their own."""
+    ids, mask = prompts()
+    widths = []
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: widths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    DiffusionSampler(model, config(max_batch_size=1, unmasking="left_to_right")).sample(ids, mask)
+    hook.remove()
+    lengths = sorted(mask.sum(-1).tolist(), reverse=True)
+    assert len(set(lengths)) > 3
+    assert widths == [length + 12 for length in lengths for _ in range(12)]
+
+
 def test_waiting_rows_replace_finished_ones(model):
     sizes = []
     hook = model.register_forward_pre_hook(

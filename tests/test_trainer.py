@@ -87,7 +87,7 @@ def test_ratio_is_one_and_kl_zero_on_the_first_inner_step(build, method):
         counted = call["inputs"]["completion_mask"].bool()
         for name in ("old_per_token_logps", "ref_per_token_logps"):
             torch.testing.assert_close(
-                call["inputs"][name][:, call["draw"]][counted], call["log_probs"][counted], atol=2e-6, rtol=0
+                call["inputs"][name][:, call["draw"]][counted], call["log_probs"][counted], atol=1e-5, rtol=0
             )
             if method == "diffpo":  # the draws are different views: a mix-up would show
                 other = call["inputs"][name][:, (call["draw"] + 1) % 3]

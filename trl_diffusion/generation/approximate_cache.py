@@ -34,31 +34,24 @@ class ApproximateCache(KeyValueCache):
     The others are those of [`~trl_diffusion.generation.cache.KeyValueCache`].
     """
 
-    def __init__(self, *args, kind: str, block_length: int, refresh_interval: int | None) -> None:
-        super().__init__(*args)
+    def __init__(self, *args, kind: str, block_length: int, refresh_interval: int | None, **options) -> None:
+        super().__init__(*args, **options)
         self.kind, self.block_length, self.refresh_interval = kind, block_length, refresh_interval
         # The block that was begun when the whole canvas was last seen, and the steps since.
         self._begun = torch.full_like(self.padding, -1)
         self._age = torch.zeros_like(self.padding)
 
-    def _stale(self, rows: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    def together(self, rows, start):
+        """Rows that need the whole canvas go first: each then makes at least one step with the others."""
         stale = self._begun[rows] != start
         if self.refresh_interval is not None:
             stale |= self._age[rows] >= self.refresh_interval
-        return stale
-
-    def together(self, rows, start):
-        """Rows that need the whole canvas go first: each then makes at least one step with the others."""
-        stale = self._stale(rows, start)
-        return stale | ~stale.any()
-
-    def approximate(self, rows: torch.Tensor, start: torch.Tensor) -> bool:
-        """Whether the next step of these rows, as `together` has chosen them, reads what earlier steps have stored."""
-        return not bool(self._stale(rows, start).any())
+        self.approximate = not bool(stale.any())
+        return stale | self.approximate
 
     def predict(self, rows, start, positions, reduction, head_columns):
         total = self.canvas.shape[1]
-        if not self.approximate(rows, start):
+        if not self.approximate:
             self._begun[rows], self._age[rows] = start, 0
             columns = torch.arange(total, device=rows.device).expand(len(rows), -1)
         else:

@@ -27,22 +27,13 @@ class BlockCache(KeyValueCache):
     The others are those of [`~trl_diffusion.generation.cache.KeyValueCache`].
     """
 
-    def __init__(self, *args, prompt_length: int) -> None:
-        super().__init__(*args)
+    def __init__(self, *args, prompt_length: int, **options) -> None:
+        super().__init__(*args, **options)
         self.block = cast(int, self.spec.attention_block)
         self.prompt_length = prompt_length
-        self.filled = torch.zeros(len(self.canvas), dtype=torch.bool, device=self.canvas.device)
-        self._waiting = len(self.canvas)
 
-    def fill(self, rows):
-        """Send the prompts of rows through the model, unless that was done before."""
-        if not self._waiting:  # without asking the device
-            return False
-        rows = rows[~self.filled[rows]]
-        if not rows.numel():
-            return False
-        self._waiting -= len(rows)
-        self.filled[rows] = True
+    def _begin(self, rows):
+        """Send their prompts through the model."""
         if not self.prompt_length:
             return False
         columns = torch.arange(self.prompt_length, device=rows.device).expand(len(rows), -1)

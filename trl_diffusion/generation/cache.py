@@ -28,7 +28,15 @@ class KeyValueCache(ABC):
             `0` on padding.
         row_forwards (`torch.Tensor` of shape `(rows,)`):
             Counts the model's work, in canvases: see [`~trl_diffusion.Trajectory`].
+        places (`int`, *optional*):
+            Rows that are decoded at a time, and have keys and values. All by default.
+
+    Attributes:
+        approximate (`bool`):
+            Whether the next step reads what earlier steps have stored, and the model would say something else now.
     """
+
+    approximate = False
 
     def __init__(
         self,
@@ -37,13 +45,33 @@ class KeyValueCache(ABC):
         canvas: torch.Tensor,
         attention_mask: torch.Tensor,
         row_forwards: torch.Tensor,
+        places: int | None = None,
     ) -> None:
         self.model, self.spec, self.canvas, self.row_forwards = model, spec, canvas, row_forwards
         self.padding = (attention_mask == 0).sum(-1)
-        self._states = _States(*canvas.shape)
+        rows, length = canvas.shape
+        self._states = _States(min(places or rows, rows), length)
+        self._place = torch.full((rows,), -1, device=canvas.device)
+        self._waiting = rows
 
-    def fill(self, rows: torch.Tensor) -> bool:
-        """Make a pass that writes nothing, if one is needed. Returns whether one was."""
+    def admit(self, rows: torch.Tensor) -> bool:
+        """
+        Receive the rows that are being decoded, `(n,)`: new ones take the places of those that are no longer among
+        them. Returns whether that took a pass, which wrote nothing.
+        """
+        if not self._waiting:  # without asking the device
+            return False
+        place = self._place[rows]
+        new = rows[place < 0]
+        if not len(new):
+            return False
+        self._waiting -= len(new)
+        taken = torch.isin(torch.arange(self._states.places, device=rows.device), place)
+        self._place[new] = (~taken).nonzero()[: len(new), 0]
+        return self._begin(new)
+
+    def _begin(self, rows: torch.Tensor) -> bool:
+        """Make a pass over new rows, if one is needed. Returns whether one was."""
         return False
 
     def together(self, rows: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
@@ -98,7 +126,7 @@ class KeyValueCache(ABC):
             head_columns = (head_columns - columns[:, 0]).clamp(0, columns.shape[1] - 1)
         real = (columns >= padding) & (columns < total)
         # What is no token of the row is computed with the others and stored in a column of its own, which none sees.
-        self._states.rows, self._states.columns = rows, torch.where(real, columns, total)
+        self._states.rows, self._states.columns = self._place[rows], torch.where(real, columns, total)
         position, key_position = columns - padding, torch.arange(total, device=rows.device) - padding
         mask = self._visible(position, key_position) & (key_position >= 0)[:, None]
         mask = torch.nn.functional.pad(mask, (0, 1)).repeat(1, columns.shape[1] // mask.shape[1], 1)
@@ -119,14 +147,14 @@ class KeyValueCache(ABC):
 
 
 class _States(DynamicCache):
-    """Keys and values at their columns, of whichever rows and columns go through the model next."""
+    """Keys and values at their columns, of whichever places and columns go through the model next."""
 
     rows: torch.Tensor
     columns: torch.Tensor
 
-    def __init__(self, rows: int, length: int) -> None:
+    def __init__(self, places: int, length: int) -> None:
         super().__init__()
-        self._shape = (rows, length + 1)
+        self.places, self._shape = places, (places, length + 1)
         self._stored: dict[tuple[int, str], torch.Tensor] = {}
 
     def update(self, key_states, value_states, layer_idx, *args, **kwargs):

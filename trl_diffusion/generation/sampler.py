@@ -205,7 +205,8 @@ class _Rollout:
             threshold_actions=torch.full((rows, blocks), torch.nan, device=device) if learned else None,
             threshold_log_probs=torch.zeros(rows, blocks, device=device) if learned else None,
         )
-        self._pending = torch.arange(rows, device=device)
+        # Rows of similar lengths share a forward pass, which leaves their common padding out.
+        self._pending = attention_mask.sum(-1).argsort(descending=True, stable=True)
         self.cache = self._make_cache(aligned)
         self.meter = None
         if self.config.drift_check_rate:
@@ -213,14 +214,15 @@ class _Rollout:
             self.trajectory.drift = self.meter.sums
 
     def _make_cache(self, block_causal: bool) -> KeyValueCache | None:
-        config, what = self.config, (self.model, self.spec, self.canvas, self.attention_mask)
+        config = self.config
+        what = self.model, self.spec, self.canvas, self.attention_mask, self.trajectory.row_forwards
         if block_causal and config.use_cache:
-            return BlockCache(*what, self.trajectory.row_forwards, prompt_length=self.prompt_length)
+            return BlockCache(*what, places=config.max_batch_size, prompt_length=self.prompt_length)
         if config.approximate_cache is None:
             return None
         return ApproximateCache(
             *what,
-            self.trajectory.row_forwards,
+            places=config.max_batch_size,
             kind=config.approximate_cache,
             block_length=config.block_length,
             refresh_interval=config.cache_refresh_interval,
@@ -237,7 +239,7 @@ class _Rollout:
         if self.meter is not None and self.meter.busy:
             return self.meter.check(self.model, self.spec)
         rows = self._pending[: self.config.max_batch_size]
-        if self.cache is not None and self.cache.fill(rows):
+        if self.cache is not None and self.cache.admit(rows):
             return
         block, window, exists = self._active_block(rows)
         if self.cache is not None:
@@ -315,17 +317,14 @@ class _Rollout:
             return look(logits, noise[part], self.config)
 
         head = self._head_positions(window)
-        approximate = False
         if self.cache is not None:
-            start = self._start(rows, block)
-            approximate = isinstance(self.cache, ApproximateCache) and self.cache.approximate(rows, start)
-            reduced, outputs = self.cache.predict(rows, start, positions, reduction, head)
+            reduced, outputs = self.cache.predict(rows, self._start(rows, block), positions, reduction, head)
         else:
             self.trajectory.row_forwards[rows] += 1 / sharing
             head = None if head is None else head[first]
             reduced, outputs = predict(self.model, self.spec, canvas[first], mask[first], positions, reduction, head)
         p_max, entropy, tokens, log_probs, *support = reduced
-        if approximate and self.meter is not None:
+        if self.meter is not None and self.cache is not None and self.cache.approximate:
             self.meter.note(rows, canvas, mask, positions, tokens[:, 0], log_probs[:, 0])
         found = [
             p_max[place],

@@ -202,6 +202,11 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
                 "`labels`: the loss of a causal LM, the cross-entropy of the next token, means nothing for a masked "
                 "diffusion LM. Mask the tokens, and compute the loss from the logits at their positions."
             )
+        if attention_mask is not None and attention_mask.dim() == 2 and kwargs.get("position_ids") is None:
+            # Counted from the first token: a row's numbers do not depend on its padding, not even in their rounding.
+            visible = attention_mask != 0
+            columns = torch.arange(visible.shape[1], device=visible.device)
+            kwargs["position_ids"] = columns - visible.int().argmax(-1, keepdim=True)
         block = getattr(self.config, "block_size", None)
         if block and (attention_mask is None or attention_mask.dim() == 2):
             inputs = cast(torch.Tensor, kwargs.get("inputs_embeds") if input_ids is None else input_ids)

@@ -182,7 +182,8 @@ def predict(
     **options: Any,
 ) -> Prediction:
     """
-    Predict the tokens at chosen positions, and compute logits at no others, nor at all of these at a time.
+    Predict the tokens at chosen positions, and compute logits at no others, nor at all of these at a time. Of models
+    that are the library's own, columns in front that are padding in all rows are left out.
 
     Args:
         model (`torch.nn.Module`):
@@ -207,6 +208,10 @@ def predict(
     Returns:
         [`Prediction`]: in the order of `positions.nonzero()`.
     """
+    if spec.reduces_logits and attention_mask.dim() == 2:
+        padding = int((attention_mask != 0).any(0).int().argmax())
+        input_ids, attention_mask, positions = (x[:, padding:] for x in (input_ids, attention_mask, positions))
+        threshold_positions = None if threshold_positions is None else threshold_positions - padding
     if spec.logit_shift:
         positions = positions.roll(-spec.logit_shift, dims=1)
     if threshold_positions is not None:
