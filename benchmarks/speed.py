@@ -164,6 +164,24 @@ def scaling():
     return {"points": points, "correlation": correlation}
 
 
+def lengths():
+    """The time of a pass by the length of prompts, and what prompts of different lengths cost each other."""
+    model, results = make_model("trunk", confident=True), {}
+    decoder = fixed_schedule(32, 16)
+    for length in (16, 64, 256):
+        seconds = min(timed(lambda: DiffusionSampler(model, decoder).sample(prompts(8, length)))[0] for _ in range(3))  # noqa: B023
+        results[length] = seconds / 16
+        print(f"lengths: 8 prompts of {length} tokens, {results[length] * 1e3:.0f} ms per pass", flush=True)
+    ids = prompts(8, 256)
+    mask = (torch.arange(256) >= torch.tensor([0, 0, 0, 0, 240, 240, 240, 240])[:, None]).long()
+    for size in (8, 4):
+        sampler = DiffusionSampler(model, fixed_schedule(32, 16, max_batch_size=size))
+        results[f"mixed, {size} at a time"] = min(timed(lambda: sampler.sample(ids, mask))[0] for _ in range(3))  # noqa: B023
+    together, apart = results["mixed, 8 at a time"], results["mixed, 4 at a time"]
+    print(f"lengths: 4 prompts of 16 and 4 of 256, {together:.2f} s at once, {apart:.2f} s by fours", flush=True)
+    return results
+
+
 def groups():
     """What completions of one prompt save by sharing canvases, by sampling temperature."""
     model, results = make_model("trunk", confident=True), {}
@@ -260,16 +278,38 @@ def update(name, size, estimator, pairs):
     return compare(f"update-{name}", functions["plain"], functions["ours"], equal, pairs)
 
 
-def memory(length):
-    """Bytes above those of an update without logits, of 8 different prompts."""
+def rollouts(size, rows, length):
+    """Functions that decode greedily, one block per pass: plainly, with us, and a pass without any logits."""
+    model, ids = make_model(size), prompts(rows, length)
+    sampler = DiffusionSampler(model, fixed_schedule(length, length // 32))
+
+    @torch.no_grad()
+    def without_logits():
+        return model.model(torch.nn.functional.pad(ids, (0, length), value=MASK)).last_hidden_state
+
+    return {
+        "plain": lambda: plain.generate(model, ids, MASK, length, 32, length // 32),
+        "ours": lambda: sampler.sample(ids),
+        "without logits": without_logits,
+    }
+
+
+PEAKS = {
+    "update": lambda length: updates("head", 8, length, 1, MeanField(0.0)),
+    "rollout": lambda length: rollouts("head", 8, length),
+}
+
+
+def memory(what, length):
+    """Bytes above those of the same without logits, of 8 different prompts."""
     peaks = {}
     for which in ("plain", "ours", "without logits"):
-        command = [sys.executable, __file__, "--peak-of", which, "--length", str(length)]
+        command = [sys.executable, __file__, "--peak-of", what, which, "--length", str(length)]
         peaks[which] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     trunk = peaks.pop("without logits")
     slow, fast = peaks["plain"] - trunk, peaks["ours"] - trunk
     print(
-        f"update-memory: 8 x ({length} + {length}) tokens, {slow / 2**30:.2f} GiB and {fast / 2**30:.2f} GiB of "
+        f"{what}-memory: 8 x ({length} + {length}) tokens, {slow / 2**30:.2f} GiB and {fast / 2**30:.2f} GiB of "
         f"logits: {fast / slow:.1%} (and {trunk / 2**30:.2f} GiB of the rest)",
         flush=True,
     )
@@ -304,12 +344,14 @@ PARTS = {
     "rollout-8b": lambda args: rollout("8b", args.pairs),
     "rollout-adaptive": lambda args: rollout_adaptive(args.pairs),
     "scaling": lambda args: scaling(),
+    "lengths": lambda args: lengths(),
     "groups": lambda args: groups(),
     "caches": lambda args: caches(args.pairs),
     "update-head": lambda args: update("head", "head", MeanField(0.0), args.pairs),
     "update-trunk": lambda args: update("trunk", "trunk", MeanField(0.0), args.pairs),
     "update-two-times": lambda args: update("two-times", "trunk", TwoTimesMeanField(), args.pairs),
-    "update-memory": lambda args: memory(args.length),
+    "rollout-memory": lambda args: memory("rollout", min(args.length, 128)),
+    "update-memory": lambda args: memory("update", args.length),
     "step": lambda args: step(),
 }
 
@@ -319,16 +361,17 @@ def main():
     parser.add_argument("parts", nargs="*", help=f"Of {', '.join(PARTS)}. All by default, 8b where there is a GPU.")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="More than idle cores make all of it much slower.")
-    parser.add_argument("--length", type=int, default=512, help="Of prompts and completions in `update-memory`.")
+    parser.add_argument("--length", type=int, default=512, help="Of prompts and completions where memory is measured.")
     parser.add_argument("--output", type=Path, help="A JSON file.")
     parser.add_argument("--picture", type=Path, help="A picture of what was measured; all parts are needed.")
-    parser.add_argument("--peak-of", choices=["plain", "ours", "without logits"], help=argparse.SUPPRESS)
+    parser.add_argument("--peak-of", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if unknown := set(args.parts) - PARTS.keys():
         parser.error(f"no part is called {', '.join(sorted(unknown))}")
     torch.set_num_threads(args.threads)
     if args.peak_of:
-        return print(peak_memory(updates("head", 8, args.length, 1, MeanField(0.0))[args.peak_of]))
+        what, which = args.peak_of
+        return print(peak_memory(PEAKS[what](args.length)[which]))
     everything = [name for name in PARTS if name != "rollout-8b" or torch.cuda.is_available()]
     results = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.processor()}
     results |= {name: PARTS[name](args) for name in args.parts or everything}

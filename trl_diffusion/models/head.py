@@ -28,6 +28,7 @@ MAX_LOGITS = 2**25
 IMPOSSIBLE = -1e30
 
 
+@torch.compiler.disable  # a reduction is another one in every step, and would be compiled anew
 def reduce_logits(
     logits_of: Callable[[torch.Tensor], torch.Tensor], inputs: torch.Tensor, vocabulary: int, reduction: Reduction
 ) -> tuple[torch.Tensor, ...]:

@@ -32,6 +32,10 @@ class LastLayerMixin(nn.Module):
         """
         if kept is None:
             return super().forward(hidden_states, **kwargs)
+        return self._at(kept, hidden_states, **kwargs)
+
+    @torch.compiler.disable  # as many positions as there are
+    def _at(self, kept: torch.Tensor, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
         hidden_states = (hidden_states + attended)[kept]
         return (hidden_states + self.mlp(self.post_attention_layernorm(hidden_states)))[None]

@@ -58,6 +58,7 @@ class Stopwatch:
         self._lap()
         self._open.pop()
 
+    @torch.compiler.disable
     def _lap(self) -> None:
         """Book the time since the last mark on the innermost section."""
         now: float | torch.cuda.Event = time.perf_counter()
