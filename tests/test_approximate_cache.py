@@ -249,6 +249,18 @@ def test_trajectory_methods_make_up_for_the_cache(build):
     assert entry["drift/kl"] > 0 and 0.5 < entry["drift/ess"] < 1 and entry["cache_weight/mean"] < 1.05
 
 
+def test_the_refresh_interval_outlives_the_process(build, tmp_path):
+    options = {
+        "approximate_cache": "dual", "cache_refresh_interval": 1, "drift_check_rate": 1.0, "cache_min_ess": 0.01,
+        "save_strategy": "steps", "save_steps": 2, "learning_rate": 0.0,
+    }  # fmt: skip
+    build("diffpo", max_steps=2, **options).train()
+    trainer = build("diffpo", max_steps=3, **options)
+    trainer.train(resume_from_checkpoint=True)
+    intervals = [entry.get("drift/refresh_interval") for entry in trainer.state.log_history]
+    assert intervals[:3] == [1, 2, 3]
+
+
 def test_the_refresh_interval_adapts_to_the_drift(build):
     intervals = {}
     for min_ess in (1e-6, 1 - 1e-9):

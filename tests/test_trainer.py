@@ -379,24 +379,25 @@ def test_the_same_seed_gives_the_same_run(build, method, tmp_path):
     assert runs["one"] == runs["again"] != runs["other"]
 
 
+@pytest.mark.parametrize("stop", [4, 3, 9], ids=["between_rollouts", "amid_a_rollout", "second_epoch"])
 @pytest.mark.parametrize("peft", [False, True], ids=["full", "lora"])
-def test_resumed_run_equals_the_uninterrupted_one(build, method, tmp_path, peft):
+def test_resumed_run_equals_the_uninterrupted_one(build, method, tmp_path, peft, stop):
     def options(name):
         return {
             "path": tmp_path / name,
             "save_strategy": "steps",
-            "save_steps": 4,
+            "save_steps": stop,
             "num_iterations": 2,
-            "steps_per_generation": 2,
+            "steps_per_generation": 4,
             "gradient_accumulation_steps": 2,
-            "max_steps": 8,
+            "max_steps": 13,
             "lr_scheduler_type": "linear",
             "peft_config": LoraConfig(r=2, target_modules="all-linear", exclude_modules=["lm_head"]) if peft else None,
         }
 
     class Stop(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
-            control.should_training_stop = state.global_step == 4
+            control.should_training_stop = state.global_step == stop
 
     whole = build(method, **options("whole"))
     whole.train()
@@ -404,8 +405,8 @@ def test_resumed_run_equals_the_uninterrupted_one(build, method, tmp_path, peft)
     first.add_callback(Stop())
     first.train()
     second = build(method, **options("parts"))
-    second.train(resume_from_checkpoint=str(tmp_path / "parts" / "checkpoint-4"))
-    assert len(losses(whole)) == 8
+    second.train(resume_from_checkpoint=str(tmp_path / "parts" / f"checkpoint-{stop}"))
+    assert len(losses(whole)) == 13
     assert losses(second) == losses(whole)
     for (name, p), q in zip(whole.model.named_parameters(), second.model.parameters()):
         assert torch.equal(p, q), name

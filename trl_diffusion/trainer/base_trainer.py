@@ -151,6 +151,15 @@ class DiffusionGRPOTrainer(GRPOHooks):
         self.record_metric("cache_weight/mean", ratio[batch.scored])
         return ratio.clamp(max=self.args.cache_clip_max) * batch.scored
 
+    def progress(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        tensors, state = super().progress()
+        return tensors, state | {"refresh_interval": self._refresh and self._refresh.steps}
+
+    def restore_progress(self, tensors: dict[str, torch.Tensor], state: dict[str, Any] | None) -> None:
+        super().restore_progress(tensors, state)
+        if self._refresh is not None and state is not None:
+            self._refresh.steps = state["refresh_interval"] or self._refresh.steps
+
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         # The training batches are shuffled from the global generator: evaluating must not advance it.
         device = self.accelerator.device

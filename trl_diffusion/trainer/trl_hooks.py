@@ -26,13 +26,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 import trl
 from accelerate.utils import DistributedType
 from packaging.version import Version
 from peft.tuners.tuners_utils import BaseTunerLayer
+from torch.utils.data import Sampler
 from transformers import PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
@@ -43,6 +44,7 @@ from ..generation import Trajectory
 from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View
 from ..models import DiffusionSpec
 from ..objectives import Objective
+from .checkpoints import CheckpointMixin
 from .loss_columns import LossColumns, ballast, widen
 from .micro_batches import reunite_groups
 from .stopwatch import Stopwatch
@@ -67,6 +69,7 @@ _CONTRACT = {
     "_calculate_rewards": ("inputs", "prompts", "completions", "completion_ids_list"),
     "_log_completion_extra": ("column", "values"),
     "_prepare_inputs": ("generation_batch",),
+    "_get_train_sampler": ("dataset",),
     "training_step": ("model", "inputs", "num_items_in_batch"),
 }
 
@@ -144,7 +147,7 @@ class Rollout:
     wanted: list[str] = field(default_factory=list)
 
 
-class GRPOHooks(GRPOTrainer):
+class GRPOHooks(CheckpointMixin, GRPOTrainer):
     """`GRPOTrainer` with its private methods translated into those below, which a subclass implements."""
 
     args: GRPOConfig
@@ -157,6 +160,7 @@ class GRPOHooks(GRPOTrainer):
 
     # Set for the duration of one call of a method of this class, and never read by another.
     _fresh: Rollout | None = None
+    _train_sampler: Sampler | None = None
     _scores: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __init__(self, *args, **kwargs):
@@ -341,6 +345,47 @@ class GRPOHooks(GRPOTrainer):
         deepspeed = self.accelerator.distributed_type == DistributedType.DEEPSPEED
         self.accelerator.backward(loss, **({"scale_wrt_gas": False} if deepspeed else {}))
 
+    def progress(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Where training is between two rollouts, with what is left to learn from the last one."""
+        state = {"step": self._step, "metrics": dict(self._metrics["train"]), "buffer": 0}
+        if self._buffered_inputs is None or self._step % self._steps_per_rollout == 0:
+            return {}, state
+        state["buffer"] = len(self._buffered_inputs)
+        tensors = {
+            f"{place}.{name}": values
+            for place, batch in enumerate(self._buffered_inputs)
+            for name, values in batch.items()
+            if values is not None
+        }
+        return tensors, state
+
+    def restore_progress(self, tensors: dict[str, torch.Tensor], state: dict[str, Any] | None) -> None:
+        # A checkpoint of another trainer, or of another number of processes: prompts are in step with the count.
+        self._step = self.state.global_step * self.args.gradient_accumulation_steps
+        self._buffered_inputs = None
+        for _ in range(int(self.state.epoch or 0)):  # TRL would shuffle as in the first epoch
+            next(iter(self._train_sampler or ()), None)
+        if state is None:
+            if self._step % self._steps_per_rollout:
+                warnings.warn(
+                    "The checkpoint has no rollouts for this process, and was taken before its rollouts were used "
+                    "up: they are made again.",
+                    stacklevel=2,
+                )
+            return
+        self._step = state["step"]
+        self._metrics["train"].update(state["metrics"])
+        if state["buffer"]:
+            buffer: list[dict[str, torch.Tensor]] = [{} for _ in range(state["buffer"])]
+            for key, values in tensors.items():
+                place, name = key.split(".", 1)
+                buffer[int(place)][name] = values
+            self._buffered_inputs = buffer  # type: ignore[assignment]
+
+    @property
+    def _steps_per_rollout(self) -> int:
+        return cast(int, self.args.steps_per_generation) * self.num_iterations
+
     # ---------------------------------------------------------------- overridden methods
 
     def training_step(self, *args, **kwargs):
@@ -365,6 +410,10 @@ class GRPOHooks(GRPOTrainer):
                 self._buffered_inputs = reunite_groups(self._buffered_inputs, window)
                 inputs = self._buffered_inputs[self._step % steps]
         return inputs
+
+    def _get_train_sampler(self, dataset=None):
+        self._train_sampler = super()._get_train_sampler(dataset)
+        return self._train_sampler
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, *args, **kwargs):
         with self.timed("rollout"):
