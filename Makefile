@@ -6,11 +6,12 @@ TORCH := torch==2.13.0
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help setup quickstart test test-fast lint format build bench clean
+.PHONY: help setup quickstart test test-fast test-distributed lint format build bench clean
 
 help:
 	@echo "make quickstart   train the embedded model with DiFFPO, print the gain, draw it (5 minutes, no GPU)"
-	@echo "make test         run all tests"
+	@echo "make test         run the tests"
+	@echo "make test-distributed   run those that take several processes, and minutes"
 	@echo "make test-fast    run the tests that take seconds"
 	@echo "make lint         check style and types"
 	@echo "make bench        measure rollouts and updates against plain implementations"
@@ -40,10 +41,13 @@ quickstart: setup
 	$(BIN)/python -m trl_diffusion.scripts.quickstart $(ARGS)
 
 # No test needs the network; these make sure of it.
-test test-fast: export HF_HUB_OFFLINE = 1
-test test-fast: export CI = 1
+test test-fast test-distributed: export HF_HUB_OFFLINE = 1
+test test-fast test-distributed: export CI = 1
 test: setup
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto -m "not distributed"
+
+test-distributed: setup
+	$(BIN)/python -m pytest -n auto -m distributed
 
 test-fast: setup
 	$(BIN)/python -m pytest -n auto -m "not slow"

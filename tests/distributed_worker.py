@@ -16,7 +16,6 @@ from trl_diffusion.generation import DiffusionSampler
 from trl_diffusion.trainer.process_exit import let_gloo_finish_at_exit
 
 from . import trainers
-from .deepspeed_on_cpu import engine_of, prepare
 from .families import write_checkpoint
 
 
@@ -47,40 +46,48 @@ def ties(prompts, completions, **kwargs):
     return [0.5 if "+" in prompt else digit for prompt, digit in zip(prompts, digits, strict=True)]
 
 
+# TRL's "bnpo" is a mean over each process's own tokens, and depends on their number by definition.
+OPTIONS = {
+    **{name: {"loss_type": "dapo"} for name in ("diffu_grpo", "coupled_grpo")},
+    **{name: {"beta": 0.0} for name in ("wd1", "spg")},
+    "trace_rl": {"steps_per_segment": 2},
+    "joint": {"regime": "joint", "threshold_per_block": True},
+    "sampler": {"regime": "sampler", "beta": 0.0},
+    "model_baseline": {"weight_baseline": "model"},
+    "lora": {"peft_config": LoraConfig(r=2, init_lora_weights=False, modules_to_save=["lm_head"])},
+}
+VARIANTS = {"joint": "diffpo", "sampler": "diffpo", "model_baseline": "dmpo", "lora": "diffpo"}
+
+
+def make_variant(name, model_path, output_dir, **options):
+    """A trainer of a method or of a variant of one: eight completions of one prompt, shared by all processes."""
+    return trainers.make_trainer(
+        VARIANTS.get(name, name),
+        output_dir,
+        AutoTokenizer.from_pretrained(model_path),
+        model_path,
+        **{
+            "num_iterations": 2,
+            "max_steps": 4,
+            "beta": 0.1,
+            "learning_rate": 1e-3,
+            "per_device_train_batch_size": 8 // int(os.environ["WORLD_SIZE"]),
+            "num_generations": 8,
+        }
+        | OPTIONS.get(name, {})
+        | options,
+    )
+
+
 def training_does_not_depend_on_the_number_of_processes(model_path, output_dir):
-    """Eight completions of one prompt, in a group that one or several processes share. Written down for comparison."""
-    # TRL's "bnpo" is a mean over each process's own tokens, and depends on their number by definition.
-    options = {
-        **{name: {"loss_type": "dapo"} for name in ("diffu_grpo", "coupled_grpo")},
-        **{name: {"beta": 0.0} for name in ("wd1", "spg")},
-        "trace_rl": {"steps_per_segment": 2},
-        "joint": {"regime": "joint", "threshold_per_block": True},
-        "sampler": {"regime": "sampler", "beta": 0.0},
-        "model_baseline": {"weight_baseline": "model"},
-        "lora": {"peft_config": LoraConfig(r=2, init_lora_weights=False, modules_to_save=["lm_head"])},
-    }
-    variants = {"joint": "diffpo", "sampler": "diffpo", "model_baseline": "dmpo", "lora": "diffpo"}
+    """Written down for comparison."""
     # Two groups, each in a process of its own if there are two: now and then one of them has nothing to score.
     some_groups_tie = {"reward": ties, "num_generations": 4, "beta": 0.0}
-    everything = (*trainers.METHODS, *variants)
-    record, engines = {}, []
+    everything = (*trainers.METHODS, *VARIANTS)
+    record = {}
     for name in os.environ.get("TRAINED", ",".join(everything)).split(","):
-        trainer = trainers.make_trainer(
-            variants.get(name, name),
-            output_dir,
-            AutoTokenizer.from_pretrained(model_path),
-            model_path,
-            **{
-                "num_iterations": 2,
-                "max_steps": 4,
-                "beta": 0.1,
-                "learning_rate": 1e-3,
-                "per_device_train_batch_size": 8 // int(os.environ["WORLD_SIZE"]),
-                "num_generations": 8,
-            }
-            | options.get(name, {})
-            | (some_groups_tie if "SOME_GROUPS_TIE" in os.environ else {}),
-        )
+        options = some_groups_tie if "SOME_GROUPS_TIE" in os.environ else {}
+        trainer = make_variant(name, model_path, output_dir, **options)
         trainer.train()
         logs = trainer.state.log_history
         record[name] = {
@@ -99,10 +106,8 @@ def training_does_not_depend_on_the_number_of_processes(model_path, output_dir):
         }
         weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) or {}  # whole, on the first process
         record[name]["weights"] = [weights[key].double().sum().item() for key in sorted(weights)]
-        engines.append(engine_of(trainer))
     if os.environ["RANK"] == "0":
         Path(output_dir, "record.json").write_text(json.dumps(record))
-        Path(output_dir, "engines.json").write_text(json.dumps(engines))
 
 
 def metrics_span_the_processes(model_path, output_dir):
@@ -188,7 +193,6 @@ def rollouts_do_not_wait_without_need(model_path, output_dir):
 
 if __name__ == "__main__":
     check, model_path, output_dir = sys.argv[1:]
-    prepare()
     globals()[check](model_path, output_dir)
     let_gloo_finish_at_exit()
     Path(output_dir, f"{check}-{os.environ['RANK']}").touch()

@@ -125,7 +125,7 @@ def test_a_sample_does_not_depend_on_its_batch(deep, kind, max_batch_size):
 def test_rows_that_wait_have_no_keys_and_values(deep):
     held = []
     deep.register_forward_pre_hook(
-        lambda m, a, kwargs: held.append({len(states) for states in kwargs["past_key_values"]._stored.values()}),
+        lambda m, a, kwargs: held.append({len(states[0]) for states in kwargs["past_key_values"].stored}),
         with_kwargs=True,
     )
     decode(deep, rows=6, approximate_cache="dual", max_batch_size=2, eos_token_ids=(4, 5))
@@ -135,10 +135,10 @@ def test_rows_that_wait_have_no_keys_and_values(deep):
 @pytest.mark.parametrize(
     ("kind", "interval", "widths"),
     [
-        ("dual", None, [19, 4, 4, 4] * 3),
-        ("prefix", None, [19, 12, 12, 12, 19, 8, 8, 8, 19, 4, 4, 4]),
-        ("dual", 2, [19, 4, 19, 4] * 3),
-        ("prefix", 3, [19, 12, 12, 19, 19, 8, 8, 19, 19, 4, 4, 19]),
+        ("dual", None, [18, 4, 4, 4] * 3),
+        ("prefix", None, [18, 12, 12, 12, 18, 8, 8, 8, 18, 4, 4, 4]),
+        ("dual", 2, [18, 4, 18, 4] * 3),
+        ("prefix", 3, [18, 12, 12, 18, 18, 8, 8, 18, 18, 4, 4, 18]),
     ],
 )
 def test_columns_that_a_step_sends(deep, kind, interval, widths):

@@ -84,6 +84,23 @@ def test_blocks_are_counted_from_the_first_token(model, unmasking):
         assert sum(map(len, steps)) == 12
 
 
+def test_prompts_are_sent_once_without_their_padding(model):
+    """Equal ones together, each when its turn comes; places are for the rows that are decoded."""
+    seen, places = [], set()
+
+    def note(module, args, kwargs):
+        seen.append(tuple(kwargs["input_ids"].shape))
+        places.update(len(keys) for keys, _ in kwargs["past_key_values"].stored)
+
+    model.register_forward_pre_hook(note, with_kwargs=True)
+    prompts = [[3, 4, 5, 6, 7, 8]] * 4 + [[7, 8]] * 2
+    trajectory = decode(model, prompts, max_batch_size=2, unmasking="left_to_right")
+    assert [shape for shape in seen if shape[1] != 8] == [(1, 6), (1, 6), (1, 2)]
+    assert places == {2}
+    columns = trajectory.nfe * 8 + torch.tensor([3, 3, 3, 3, 1, 1])
+    torch.testing.assert_close(trajectory.row_forwards * (6 + 12), columns.float())
+
+
 @pytest.mark.parametrize("max_batch_size", [None, 2])
 @pytest.mark.parametrize("ends", [(), (0, 3, 9)])
 @pytest.mark.parametrize("unmasking", ["entropy_bound", "random"])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file
 from transformers.trainer_utils import get_last_checkpoint
 
 from trl_diffusion.trainer.checkpoints import UNFINISHED, CheckpointError, CheckpointMixin
@@ -99,6 +100,15 @@ def test_files_that_cannot_grow(build, tmp_path):
     assert checkpoints(tmp_path) == ["checkpoint-1"]
 
 
+def test_a_run_that_has_ended_does_not_go_on(build, tmp_path):
+    """A job that is started again and again ends with the same model."""
+    options = {"max_steps": 3, **SAVING}
+    build("diffpo", **options).train()
+    again = build("diffpo", **options)
+    again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == 3 and checkpoints(tmp_path)[-1] == "checkpoint-3"
+
+
 def test_leftovers_of_a_killed_run_are_cleared(build, tmp_path):
     leftover = tmp_path / UNFINISHED / "checkpoint-7"
     leftover.mkdir(parents=True)
@@ -150,6 +160,23 @@ def test_a_checkpoint_of_another_trainer_has_no_rollouts(build, tmp_path):
     with pytest.warns(UserWarning, match="made again"):
         trainer.train(resume_from_checkpoint=True)
     assert made == [1, 4]  # and the next when it is due
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_changes_nothing(build, tmp_path, value):
+    class Broken(METHODS["diffpo"][1]):
+        def _compute_loss(self, model, inputs):
+            loss = super()._compute_loss(model, inputs)
+            return loss * value if self.state.global_step == 1 else loss
+
+    trainer = build("diffpo", cls=Broken, max_steps=3, **SAVING)
+    with pytest.raises(FloatingPointError, match=r"The loss of update 2 is (nan|inf).* Resume"):
+        trainer.train()
+    assert checkpoints(tmp_path) == ["checkpoint-1"]
+    saved = load_file(tmp_path / "checkpoint-1" / "model.safetensors")
+    assert all(values.isfinite().all() for values in saved.values())
+    for name, values in trainer.model.state_dict().items():
+        assert values.isfinite().all(), name
 
 
 @pytest.mark.parametrize("method", ["dmpo", "agrpo", "joint"])

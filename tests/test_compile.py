@@ -4,10 +4,12 @@
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
+from transformers import AutoModelForCausalLM
 
 from trl_diffusion import DiffusionSampler
-from trl_diffusion.models import resolve_spec
 
+from .conftest import make_model
+from .families import write_checkpoint
 from .test_sampler import config, prompts
 
 
@@ -16,20 +18,29 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def fresh():
+    """No graph of another test; and beyond the limit of graphs, layers would quietly stay uncompiled."""
     torch._dynamo.reset()
-    yield
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        yield
     torch._dynamo.reset()
 
 
-def test_rollouts_are_those_of_the_plain_model(model):
+@pytest.mark.parametrize("kind", ["full", "dual", "block_causal"])
+def test_rollouts_are_those_of_the_plain_model(kind, tmp_path):
+    model = make_model(n_layers=10)
+    if kind == "block_causal":
+        write_checkpoint("sdar", tmp_path)
+        model = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    more = {"approximate_cache": "dual"} if kind == "dual" else {}
     compiler = CompileCounter()
-    compiled, spec = torch.compile(model, backend=compiler), resolve_spec(model)
+    compiled = torch.compile(model, backend=compiler)
     passes = 0
     for seed in range(3):
         for options in ({}, {"eos_token_ids": (4, 5)}, {"unmasking": "left_to_right"}):
+            plain, fast = (DiffusionSampler(m, config(block_length=4, **options, **more)) for m in (model, compiled))
+            assert fast.spec.reduces_logits
             expected, found = (
-                DiffusionSampler(m, config(**options), spec).sample(*prompts(), seeds=torch.arange(8) + 8 * seed)
-                for m in (model, compiled)
+                sampler.sample(*prompts(), seeds=torch.arange(8) + 8 * seed) for sampler in (plain, fast)
             )
             torch.testing.assert_close(found.completion_ids, expected.completion_ids, atol=0, rtol=0)
             torch.testing.assert_close(found.log_probs, expected.log_probs, atol=1e-6, rtol=0)
@@ -38,8 +49,11 @@ def test_rollouts_are_those_of_the_plain_model(model):
     assert 0 < compiler.frame_count < 20  # one of a kind: one row, several, another length
 
 
-def test_training_is_that_of_the_plain_model(build):
-    options = {"max_steps": 3, "optim": "sgd", "learning_rate": 0.3}
+def test_training_is_that_of_the_plain_model(build, tmp_path, tokenizer):
+    path = str(tmp_path / "deep")
+    make_model(len(tokenizer), n_layers=10).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    options = {"max_steps": 10, "optim": "sgd", "learning_rate": 0.1, "model": path}
     plain = build("diffpo", **options)
     plain.train()
     compiled = build("diffpo", torch_compile=True, torch_compile_backend="eager", **options)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must hold across processes, in two real ones, under plain data parallelism and under DeepSpeed."""
+"""What must hold across processes, in two real ones; see test_engines.py for those that shard."""
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,17 +11,16 @@ import pytest
 
 
 BIN = Path(sys.executable).parent
-EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def torchrun(processes):
     return (BIN / "torchrun", "--nproc_per_node", str(processes), "--standalone")
 
 
-def run(check, output_dir, model_path, processes, launch=None, **environment):
+def run(check, output_dir, model_path, processes, **environment):
     output_dir.mkdir(exist_ok=True)
     result = subprocess.run(
-        [*map(str, launch or torchrun(processes)), "-m", "tests.distributed_worker", check, model_path, output_dir],
+        [*map(str, torchrun(processes)), "-m", "tests.distributed_worker", check, model_path, output_dir],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parent.parent,
@@ -49,41 +47,27 @@ def test_two_processes(check, tmp_path, model_path):
 
 
 @pytest.mark.slow
+@pytest.mark.distributed
 def test_one_and_two_processes_train_alike(tmp_path, model_path):
-    one, two = (train(tmp_path / str(n), model_path, torchrun(n), n) for n in (1, 2))
+    one, two = (train(tmp_path / str(n), model_path, n) for n in (1, 2))
     compare(one, two)
     assert len(one) >= 17
 
 
 @pytest.mark.slow
+@pytest.mark.distributed
 def test_processes_with_nothing_to_score_keep_up(tmp_path, model_path):
     some = {"TRAINED": "diffpo,agrpo,d2,espo,spg,joint", "SOME_GROUPS_TIE": "1"}
-    one, two = (train(tmp_path / str(n), model_path, torchrun(n), n, **some) for n in (1, 2))
+    one, two = (train(tmp_path / str(n), model_path, n, **some) for n in (1, 2))
     for record in (*one.values(), *two.values()):
         del record["entropy"]  # of rows that are scored: a mean of passes, whose number depends on them
     compare(one, two)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("config", "stage", "whole"), [("zero2", 2, 1.0), ("zero3", 3, 0.0)])
-def test_deepspeed_trains_as_one_process_does(tmp_path, model_path, config, stage, whole):
-    """By the example's configuration, with the real engine: in full, with adapters, with a threshold head."""
-    methods = {"TRAINED": "diffpo,agrpo,dmpo,joint,lora"}
-    one = train(tmp_path / "one", model_path, torchrun(1), 1, **methods)
-    launch = (
-        *(BIN / "accelerate", "launch", "--config_file", EXAMPLES / "accelerate_configs" / f"{config}.yaml"),
-        *("--num_processes", "2", "--mixed_precision", "no", "--main_process_port", str(free_port())),
-    )
-    two = train(tmp_path / "two", model_path, launch, 2, DS_ACCELERATOR="cpu", **methods)
-    compare(one, two)
-    engines = json.loads((tmp_path / "two" / "engines.json").read_text())
-    assert engines == [["DeepSpeedEngine", stage, whole]] * 5
-
-
-def train(folder, model_path, launch, processes, **environment):
+def train(folder, model_path, processes, **environment):
     """What training by a launcher leaves behind."""
     check = "training_does_not_depend_on_the_number_of_processes"
-    run(check, folder, model_path, processes, launch, **environment)
+    run(check, folder, model_path, processes, **environment)
     return json.loads((folder / "record.json").read_text())
 
 
@@ -93,9 +77,3 @@ def compare(one, two):
         for key, values in expected.items():
             assert two[method][key] == pytest.approx(values, abs=2e-4, rel=2e-4), (method, key)
         assert len(expected["loss"]) == 4 and any(expected["loss"]) and len(expected["weights"]) > 10
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        return listener.getsockname()[1]

@@ -236,3 +236,22 @@ def test_the_checkpoints_on_the_hub_have_these_tensors(family):
         model = AutoModelForCausalLM.from_config(config)
     parameters = dict(model.named_parameters())
     assert len(parameters) == count and sum(2 * p.numel() for p in parameters.values()) == size
+
+
+@pytest.mark.parametrize("family", ["llada", "dream"])
+def test_a_sample_without_a_prompt_does_not_depend_on_its_batch(family, tmp_path):
+    """Shifted logits of its first token come from a column that is padding in every row, if it is alone."""
+    write_checkpoint(family, tmp_path)
+    model = in_float64(AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)).eval()
+    ids, mask = torch.tensor([[0, 0, 0], [5, 6, 7]]), torch.tensor([[0, 0, 0], [1, 1, 1]])
+    # On a canvas of masks alone all positions look alike: the rule must not choose by rounding.
+    options = {"max_new_tokens": 8, "block_length": 4, "unmasking": "left_to_right"}
+    found = [
+        DiffusionSampler(model, DiffusionGenerationConfig(max_batch_size=size, **options)).sample(
+            ids[rows], mask[rows], seeds=torch.arange(rows.stop)
+        )
+        for size, rows in ((None, slice(0, 2)), (1, slice(0, 2)), (None, slice(0, 1)))
+    ]
+    for other in found[1:]:
+        assert torch.equal(other.completion_ids[0], found[0].completion_ids[0])
+        torch.testing.assert_close(other.log_probs[0], found[0].log_probs[0], atol=1e-6, rtol=0)

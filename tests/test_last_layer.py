@@ -123,3 +123,34 @@ def test_a_device_map_keeps_the_last_layer_whole(model):
 def test_ranks():
     positions = torch.tensor([[True, False, True], [False, True, False]])
     assert [ranks(positions)[i, j].item() for i, j in positions.nonzero()] == [0, 1, 2]
+
+
+def test_positions_that_are_given_are_used(model):
+    ids = torch.arange(3, 9)[None]
+    model = model.eval()
+    position = torch.tensor([[0, 1, 2, 7, 8, 9]])
+    ours, plain = (
+        model(input_ids=ids, attention_mask=mask, position_ids=position).logits
+        for mask in (torch.ones_like(ids), None)
+    )
+    torch.testing.assert_close(ours, plain, atol=1e-12, rtol=0)
+    assert (ours - model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits).abs().max() > 1e-3
+
+
+def test_a_mask_longer_than_the_input(model):
+    """The standard call with a cache: the mask covers what the cache holds."""
+    from transformers import DynamicCache
+
+    model, ids = model.eval(), torch.arange(3, 9)[None]
+    full = torch.ones_like(ids)
+    full[:, :2] = 0
+    if getattr(model.config, "block_size", None):
+        pytest.skip("block-causal models have a cache of their own")
+    cache = DynamicCache()
+    model.model(input_ids=ids[:, :4], attention_mask=full[:, :4], past_key_values=cache, use_cache=True)
+    positions = []
+    model.model.register_forward_pre_hook(
+        lambda m, a, kwargs: positions.append(kwargs["position_ids"].tolist()), with_kwargs=True
+    )
+    logits = model(input_ids=ids[:, 4:], attention_mask=full, past_key_values=cache, use_cache=True).logits
+    assert positions == [[[2, 3]]] and logits.shape[1] == 2

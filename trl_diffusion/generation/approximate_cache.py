@@ -53,12 +53,14 @@ class ApproximateCache(KeyValueCache):
         total = self.canvas.shape[1]
         if not self.approximate:
             self._begun[rows], self._age[rows] = start, 0
-            columns = torch.arange(total, device=rows.device).expand(len(rows), -1)
+            first = int(self.padding[rows].min())
+            columns = torch.arange(first, total, device=rows.device).expand(len(rows), -1)
         else:
             width = self.block_length if self.kind == "dual" else total - int(start.min())
             # Shifted logits of the first position come from the column before it.
             columns = start[:, None] + torch.arange(-self.spec.logit_shift, width, device=rows.device)
         self._age[rows] += 1
+        self._count(rows, columns)
         return self._send(rows, columns, positions, reduction, head_columns)
 
     def _visible(self, position, key_position):

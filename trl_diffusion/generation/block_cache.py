@@ -14,6 +14,7 @@ from typing import cast
 import torch
 
 from .cache import KeyValueCache
+from .sharing import distinct
 
 
 class BlockCache(KeyValueCache):
@@ -33,16 +34,22 @@ class BlockCache(KeyValueCache):
         self.prompt_length = prompt_length
 
     def _begin(self, rows):
-        """Send their prompts through the model."""
+        """Send their prompts through the model, equal ones once."""
         if not self.prompt_length:
             return False
-        columns = torch.arange(self.prompt_length, device=rows.device).expand(len(rows), -1)
-        nothing = torch.zeros_like(self.canvas[rows], dtype=torch.bool)
-        self._send(rows, columns, nothing, lambda logits, _: (logits[:, 0],), None)
+        columns = torch.arange(self.prompt_length, device=rows.device)
+        real = columns >= self.padding[rows, None]
+        first, kind = distinct(self.canvas[rows, : self.prompt_length].masked_fill(~real, -1))
+        columns = columns[real.any(0)].expand(len(first), -1)
+        nothing = torch.zeros_like(self.canvas[rows[first]], dtype=torch.bool)
+        self._send(rows[first], columns, nothing, lambda logits, _: (logits[:, 0],), None)
+        self._states.copy(self._place[rows[first[kind]]], self._place[rows])
+        self._count(rows, columns, kind.bincount(minlength=len(first))[kind])
         return True
 
     def predict(self, rows, start, positions, reduction, head_columns):
         columns = start[:, None] + torch.arange(-self.block, self.block, device=rows.device)
+        self._count(rows, columns)
         return self._send(rows, columns, positions, reduction, head_columns)
 
     def _visible(self, position, key_position):

@@ -110,6 +110,10 @@ class KeyValueCache(ABC):
     def _visible(self, position: torch.Tensor, key_position: torch.Tensor) -> torch.Tensor:
         """Who sees whom, `(n, columns or 1, total_length)`, from `(n, columns)` and `(n, total_length)`."""
 
+    def _count(self, rows: torch.Tensor, columns: torch.Tensor, sharing: torch.Tensor | int = 1) -> None:
+        """Of the model's work: columns `(n, width)` of each row, or of so many rows together."""
+        self.row_forwards[rows] += columns.shape[1] / self.canvas.shape[1] / sharing
+
     def _send(
         self,
         rows: torch.Tensor,
@@ -132,7 +136,6 @@ class KeyValueCache(ABC):
         mask = torch.nn.functional.pad(mask, (0, 1)).repeat(1, columns.shape[1] // mask.shape[1], 1)
         # Padding sees the first token, lest its softmax be over nothing. The others see it anyway.
         mask.scatter_(2, padding[:, :, None].expand(-1, mask.shape[1], -1), True)
-        self.row_forwards[rows] += columns.shape[1] / total
         return predict(
             self.model,
             self.spec,
@@ -155,16 +158,20 @@ class _States(DynamicCache):
     def __init__(self, places: int, length: int) -> None:
         super().__init__()
         self.places, self._shape = places, (places, length + 1)
-        self._stored: dict[tuple[int, str], torch.Tensor] = {}
+        self.stored: list[tuple[torch.Tensor, torch.Tensor]] = []  # keys and values of each layer
 
     def update(self, key_states, value_states, layer_idx, *args, **kwargs):
-        keys = self._put((layer_idx, "keys"), key_states.transpose(1, 2))
-        values = self._put((layer_idx, "values"), value_states.transpose(1, 2))
-        return keys.transpose(1, 2), values.transpose(1, 2)
+        states = key_states.transpose(1, 2), value_states.transpose(1, 2)  # (n, columns, heads, head_dim)
+        if layer_idx == len(self.stored):
+            keys, values = (x.new_zeros(*self._shape, *x.shape[2:]) for x in states)
+            self.stored.append((keys, values))
+        keys, values = self.stored[layer_idx]
+        for place, new in ((keys, states[0]), (values, states[1])):
+            place[self.rows[:, None], self.columns] = new
+        return keys[self.rows].transpose(1, 2), values[self.rows].transpose(1, 2)
 
-    def _put(self, name: tuple[int, str], states: torch.Tensor) -> torch.Tensor:
-        """Store states `(n, columns, heads, head_dim)`; return all columns of these rows."""
-        if name not in self._stored:
-            self._stored[name] = states.new_zeros(*self._shape, *states.shape[2:])
-        self._stored[name][self.rows[:, None], self.columns] = states
-        return self._stored[name][self.rows]
+    def copy(self, source: torch.Tensor, target: torch.Tensor) -> None:
+        """Give places `target` what places `source` have."""
+        for states in self.stored:
+            for values in states:
+                values[target] = values[source]

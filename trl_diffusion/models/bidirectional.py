@@ -203,10 +203,12 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
                 "diffusion LM. Mask the tokens, and compute the loss from the logits at their positions."
             )
         if attention_mask is not None and attention_mask.dim() == 2 and kwargs.get("position_ids") is None:
-            # Counted from the first token: a row's numbers do not depend on its padding, not even in their rounding.
+            # Counted from the first token: the angles, which are of float32, do not depend on a row's padding.
             visible = attention_mask != 0
             columns = torch.arange(visible.shape[1], device=visible.device)
-            kwargs["position_ids"] = columns - visible.int().argmax(-1, keepdim=True)
+            position = columns - visible.int().argmax(-1, keepdim=True)
+            inputs = cast(torch.Tensor, kwargs.get("inputs_embeds") if input_ids is None else input_ids)
+            kwargs["position_ids"] = position[:, -inputs.shape[1] :]  # the others are in a cache
         block = getattr(self.config, "block_size", None)
         if block and (attention_mask is None or attention_mask.dim() == 2):
             inputs = cast(torch.Tensor, kwargs.get("inputs_embeds") if input_ids is None else input_ids)
@@ -250,7 +252,7 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
         wanted = kept = cast(torch.Tensor, logits_to_keep)
         if rows is not None:
             kept = wanted.index_put((rows, threshold_positions), torch.tensor(True, device=rows.device))
-        hidden_states = self.model(**inputs, kept=kept).last_hidden_state[0]
+        hidden_states = self.model(**inputs, kept=kept.flatten().nonzero()[:, 0]).last_hidden_state[0]
         if rows is None:
             return hidden_states, None
         wanted, place = wanted[kept], ranks(kept)[rows, threshold_positions]

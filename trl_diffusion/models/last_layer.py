@@ -27,17 +27,13 @@ class LastLayerMixin(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor, *, kept: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
         """
-        transformers' own, or, at the positions in `kept`, `(rows, length)`, alone: `(1, positions, width)`, in the
-        order of `kept.nonzero()`.
+        transformers' own, or, at the places in `kept`, `(positions,)`, alone: `(1, positions, width)`. They are places
+        in all rows one after another, and no mask: their number is known, and a compiled graph does not break here.
         """
         if kept is None:
             return super().forward(hidden_states, **kwargs)
-        return self._at(kept, hidden_states, **kwargs)
-
-    @torch.compiler.disable  # as many positions as there are
-    def _at(self, kept: torch.Tensor, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
-        hidden_states = (hidden_states + attended)[kept]
+        hidden_states = (hidden_states + attended).flatten(0, 1)[kept.to(hidden_states.device)]
         return (hidden_states + self.mlp(self.post_attention_layernorm(hidden_states)))[None]
 
 

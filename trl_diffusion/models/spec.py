@@ -147,7 +147,8 @@ def num_embeddings(model: PreTrainedModel) -> int:
 
 
 def _wrapped(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """The model, and what PEFT has wrapped."""
+    """The model, and what `torch.compile` and PEFT have wrapped."""
+    model = getattr(model, "_orig_mod", model)
     return [model, cast(Any, model).get_base_model()] if hasattr(model, "get_base_model") else [model]
 
 
@@ -209,7 +210,9 @@ def predict(
         [`Prediction`]: in the order of `positions.nonzero()`.
     """
     if spec.reduces_logits and attention_mask.dim() == 2:
-        padding = int((attention_mask != 0).any(0).int().argmax())
+        first, predicted = ((x != 0).any(0).int().argmax() for x in (attention_mask, positions))
+        # The column before the first prediction stays: shifted logits and the threshold head look there.
+        padding = int(torch.minimum(first, predicted - 1).clamp(min=0))
         input_ids, attention_mask, positions = (x[:, padding:] for x in (input_ids, attention_mask, positions))
         threshold_positions = None if threshold_positions is None else threshold_positions - padding
     if spec.logit_shift:

@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of one process, which all must hear of: else the others wait for it until their patience ends."""
+"""
+Processes that keep each other informed: who is still busy, and who has failed.
+
+A process that raises an error takes no part in what the others do next, and they would wait for it until the patience
+of their backend ends, minutes later and with a message about a timeout. Where user code runs (rewards, rollouts), all
+processes therefore hear of an error before they go on.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +26,7 @@ def agree(accelerator: Accelerator) -> Iterator[None]:
     """
     Leave this block with all processes, or raise in all of them.
 
-    Nothing inside may need the other processes: one that has failed would not take part.
+    Nothing inside may need the other processes: one that has failed takes no part.
 
     Args:
         accelerator ([`~accelerate.Accelerator`]):
@@ -29,28 +35,30 @@ def agree(accelerator: Accelerator) -> Iterator[None]:
     Raises:
         Whatever was raised inside, where it was raised; [`PeerError`] with its message in the other processes.
     """
-    error: BaseException | None = None
+    error = None
     try:
         yield
     except Exception as raised:
         error = raised
-    raise_together(accelerator, error)
+    anyone_busy(accelerator, False, error)
 
 
-def raise_together(accelerator: Accelerator, error: BaseException | None) -> None:
-    """Raise this error, or, if there is none, that another process has one. Every process must call it."""
+def anyone_busy(accelerator: Accelerator, busy: bool, error: Exception | None = None) -> bool:
+    """
+    Whether any process is busy. Every process must call it.
+
+    Raises:
+        `error`, if there is one; [`PeerError`] in the other processes.
+    """
     if accelerator.num_processes > 1:
-        failed = torch.tensor(float(error is not None), device=accelerator.device)
-        if accelerator.reduce(failed, "sum").item():
-            tell(accelerator, error)
+        flags = torch.tensor([float(busy), float(error is not None)], device=accelerator.device)
+        busy_ones, failed_ones = accelerator.reduce(flags, "sum").tolist()
+        if failed_ones:
+            messages = gather_object([None if error is None else f"{type(error).__name__}: {error}"])
+            if error is None:
+                index, message = next((i, text) for i, text in enumerate(messages) if text is not None)
+                raise PeerError(f"Process {index} of {accelerator.num_processes} failed: {message}")
+        busy = busy_ones > 0
     if error is not None:
         raise error
-
-
-def tell(accelerator: Accelerator, error: BaseException | None) -> None:
-    """Exchange what has gone wrong, in all processes, and raise. At least one must have an error."""
-    messages = gather_object([None if error is None else f"{type(error).__name__}: {error}"])
-    if error is not None:
-        raise error
-    index, message = next((i, message) for i, message in enumerate(messages) if message is not None)
-    raise PeerError(f"Process {index} of {accelerator.num_processes} failed: {message}")
+    return busy

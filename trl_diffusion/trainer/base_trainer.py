@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -20,6 +22,7 @@ from ..generation.noise import derive_seed
 from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View, score_views
 from ..models import ThresholdPolicy, end_tokens, length_problems, resolve_spec, token_problems
 from ..objectives import Groups, LossInputs, Objective
+from .agreement import agree, anyone_busy
 from .base_config import DiffusionGRPOConfig
 from .loss_columns import LossColumns
 from .model_card import make_model_card
@@ -103,6 +106,10 @@ class DiffusionGRPOTrainer(GRPOHooks):
             peft_config=peft_config,
         )
         let_gloo_finish_at_exit()
+        if args.torch_compile:
+            # A graph for each of: with and without gradient; one row, or more; one prediction, or more; the first
+            # length, or any. Beyond its limit, 8 by default, PyTorch would quietly compile no more.
+            torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 16)
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
             raise ValueError(
                 "`model` has no parameter to train. An adapter is loaded for training by "
@@ -198,19 +205,19 @@ class DiffusionGRPOTrainer(GRPOHooks):
     # ---------------------------------------------------------------- rollout
 
     def rollout(self, prompt_ids: list[list[int]]) -> Rollout:
-        self._check_prompts(prompt_ids)
         device = self.accelerator.device
-        tokens = [torch.tensor(ids) for ids in prompt_ids]
-        input_ids = pad(tokens, padding_value=self.processing_class.pad_token_id, padding_side="left").to(device)
-        attention_mask = pad([torch.ones_like(ids) for ids in tokens], padding_value=0, padding_side="left").to(device)
         config = self.decoder(self.mode)
         if self._refresh is not None:
             config.cache_refresh_interval = self._refresh.steps
-        with self.model_for_generation() as model, self.accelerator.autocast():
+        with self.model_for_generation() as model, self.accelerator.autocast(), self._failing_together():
+            self._check_prompts(prompt_ids)
+            tokens = [torch.tensor(ids) for ids in prompt_ids]
+            input_ids = pad(tokens, padding_value=self.processing_class.pad_token_id, padding_side="left")
+            attention_mask = pad([torch.ones_like(ids) for ids in tokens], padding_value=0, padding_side="left")
             with self.timed("rollout_head", cast(PreTrainedModel, model).get_output_embeddings()):
                 trajectory = DiffusionSampler(model, config, self.spec).sample(
-                    input_ids,
-                    attention_mask,
+                    input_ids.to(device),
+                    attention_mask.to(device),
                     seeds=self._rollout_seeds(prompt_ids).to(device),
                     anyone_busy=self._anyone_busy if self.needs_lockstep else bool,
                 )
@@ -279,8 +286,21 @@ class DiffusionGRPOTrainer(GRPOHooks):
         )
 
     def _anyone_busy(self, busy: bool) -> bool:
-        flag = torch.tensor(float(busy), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(flag, reduction="sum").item())
+        return anyone_busy(self.accelerator, busy)
+
+    @contextmanager
+    def _failing_together(self) -> Iterator[None]:
+        """A rollout that fails in one process fails in all."""
+        if not self.needs_lockstep:
+            with agree(self.accelerator):
+                yield
+            return
+        try:
+            yield
+        except (ValueError, FloatingPointError) as error:
+            # Raised between two passes, when the others ask who is busy. What is raised within a pass finds the others
+            # in the same pass: the launcher ends them.
+            anyone_busy(self.accelerator, False, error)
 
     def _record_rollout_metrics(self, trajectory: Trajectory) -> None:
         nfe = trajectory.nfe.float()

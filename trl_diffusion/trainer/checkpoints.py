@@ -95,16 +95,23 @@ class CheckpointMixin(_Trainer):
     def _progress_file(self, folder: str | Path) -> Path:
         return Path(folder) / f"rollouts-{self.accelerator.process_index:05d}.safetensors"
 
+    def _run_epoch(self, *args, **kwargs):
+        if self.state.global_step >= self.state.max_steps:  # resumed at its end, where transformers would go on
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
+
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
         path, state, tensors = self._progress_file(checkpoint), None, {}
         if path.is_file():
-            with safe_open(path, "pt", device=str(self.accelerator.device)) as file:
+            with safe_open(path, "pt") as file:
                 state = json.loads(file.metadata()["state"])
                 if state["processes"] == self.accelerator.num_processes:
-                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+                    device = self.accelerator.device
+                    tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
                 else:
                     state = None
         self.restore_progress(tensors, state)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -44,9 +44,12 @@ from ..generation import Trajectory
 from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View
 from ..models import DiffusionSpec
 from ..objectives import Objective
+from .agreement import anyone_busy
 from .checkpoints import CheckpointMixin
+from .gathering import unsharded, untraced
 from .loss_columns import LossColumns, ballast, widen
 from .micro_batches import reunite_groups
+from .reward_checks import RewardErrors
 from .stopwatch import Stopwatch
 
 
@@ -77,6 +80,8 @@ _CONTRACT = {
 _ATTRIBUTES = (
     "_buffered_inputs",
     "_dist",
+    "reward_funcs",
+    "reward_func_names",
     "_entropy_bonus_enabled",
     "_metrics",
     "_step",
@@ -167,6 +172,13 @@ class GRPOHooks(CheckpointMixin, GRPOTrainer):
         super().__init__(*args, **kwargs)
         if missing := [name for name in _ATTRIBUTES if not hasattr(self, name)]:
             raise ImportError(_misfit([f"GRPOTrainer.{name} is missing" for name in missing]))
+        self._reward_errors = RewardErrors()
+        self.reward_funcs = [
+            function
+            if isinstance(function, torch.nn.Module)
+            else self._reward_errors.wrap(cast(Callable, function), name)
+            for function, name in zip(self.reward_funcs, self.reward_func_names, strict=True)
+        ]
         self._stopwatch = Stopwatch(self.accelerator.device)
         self._timed: set[str] = set()
 
@@ -273,7 +285,7 @@ class GRPOHooks(CheckpointMixin, GRPOTrainer):
 
     @contextmanager
     def model_for_generation(self) -> Iterator[torch.nn.Module]:
-        """The bare model, its parameters gathered if the engine shards them and `ds3_gather_for_generation` is set."""
+        """The bare model, whole if `ds3_gather_for_generation` is set and ZeRO-3 or FSDP2 shards it."""
         with (
             unwrap_model_for_generation(
                 self.model_wrapped,
@@ -282,13 +294,24 @@ class GRPOHooks(CheckpointMixin, GRPOTrainer):
                 gradient_checkpointing_kwargs=cast(dict, self.args.gradient_checkpointing_kwargs),
             ) as model,
             self._dist.summon_full_params(self.model_wrapped, recurse=False),
+            self._whole(),
         ):
             yield model
 
+    def _whole(self) -> AbstractContextManager[None]:
+        """What TRL leaves to do for this."""
+        if not self.args.ds3_gather_for_generation:
+            return nullcontext()
+        if self._dist.fsdp_version == 2:
+            return unsharded(self.model_wrapped, bool(self.accelerator.state.fsdp_plugin.reshard_after_forward))
+        return untraced(self.model_wrapped) if self._dist.is_zero3 else nullcontext()
+
     @property
     def needs_lockstep(self) -> bool:
-        """Whether a forward pass is a collective operation, so that all processes must make the same number."""
-        return self.accelerator.num_processes > 1 and (self._dist.is_zero3 or self._dist.is_fsdp)
+        """Whether a rollout's forward pass is a collective operation, so that all processes make the same number."""
+        if self.accelerator.num_processes == 1 or not (self._dist.is_zero3 or self._dist.is_fsdp):
+            return False
+        return self._dist.fsdp_version == 1 or not self.args.ds3_gather_for_generation
 
     @property
     def group_size(self) -> int:
@@ -391,12 +414,23 @@ class GRPOHooks(CheckpointMixin, GRPOTrainer):
     def training_step(self, *args, **kwargs):
         with self._stopwatch("backward"):  # what is in none of the other sections
             loss = super().training_step(*args, **kwargs)
+        self._check_loss(loss)
         if self.accelerator.sync_gradients:
             seconds = self._stopwatch.read()
             self._timed |= seconds.keys()
             for section in self._timed:
                 self._metrics["train"][f"time/{section}"].append(seconds.get(section, 0.0))
         return loss
+
+    def _check_loss(self, loss: torch.Tensor) -> None:
+        """Transformers would step into NaN, and log the losses before it."""
+        error = None
+        if not loss.isfinite():
+            error = FloatingPointError(
+                f"The loss of update {self.state.global_step + 1} is {loss.item()}. It has changed nothing: the last "
+                "checkpoint is good. Resume from it with a lower `learning_rate` or a smaller `max_grad_norm`."
+            )
+        anyone_busy(self.accelerator, False, error)
 
     def _prepare_inputs(self, generation_batch):
         buffered = self._buffered_inputs
@@ -428,6 +462,7 @@ class GRPOHooks(CheckpointMixin, GRPOTrainer):
             self._log_completion_extra(name, values)
         with self.timed("reward"):
             rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        anyone_busy(self.accelerator, False, self._reward_errors.take())
         self._fresh.has_reward = ~rewards.isnan().all(-1)
         return rewards
 

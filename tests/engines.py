@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Engines times methods: what is checked in each pair, by test_engines.py and for the table in the docs.
+
+    python -m tests.engines --output engines.json --table
+"""
+
+import argparse
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parent.parent
+METHODS = ("diffpo", "agrpo", "dmpo", "joint", "lora")
+# The class that trains, ZeRO's stage, and the share of the parameters that a process has to itself.
+ENGINES = {
+    "ddp": ("DistributedDataParallel", None, 1.0),
+    "zero1": ("DeepSpeedEngine", 1, 1.0),
+    "zero2": ("DeepSpeedEngine", 2, 1.0),
+    "zero3": ("DeepSpeedEngine", 3, 0.0),
+    "zero3_offload": ("DeepSpeedEngine", 3, 0.0),
+    "fsdp2": ("FSDP", None, 0.0),
+}
+CHECKS = ("trains", "resumes", "uneven", "fails")
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
+
+
+def launcher(engine):
+    """The command of two processes under an engine, by the example's configuration; of one without."""
+    if engine in (None, "ddp"):  # accelerate launches no processes for DDP where there is no GPU
+        return [BIN / "torchrun", "--nproc_per_node", "1" if engine is None else "2", "--standalone"]
+    return [
+        *(BIN / "accelerate", "launch", "--config_file", ROOT / f"examples/accelerate_configs/{engine}.yaml"),
+        *("--num_processes", "2", "--mixed_precision", "no", "--main_process_port", free_port()),
+    ]
+
+
+def start(engine, checks, methods, model_path, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [*launcher(engine), "-m", "tests.engine_worker", ",".join(checks), ",".join(methods), model_path, folder]
+    environment = {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PATH": f"{BIN}:{os.environ['PATH']}"}
+    with (folder / "log").open("a") as log:
+        return subprocess.Popen(
+            list(map(str, command)), cwd=ROOT, env=os.environ | environment, stdout=log, stderr=subprocess.STDOUT
+        )
+
+
+def end(process, folder, timeout=280):
+    """Wait for a run. Returns what it has found, by method and check."""
+    try:
+        code = process.wait(timeout)
+    finally:
+        kill(process)
+    assert code == 0, (folder / "log").read_text()[-6000:]
+    return json.loads((folder / "record.json").read_text())
+
+
+def kill(process):
+    """It and all that it has started, at once."""
+    try:
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        member.kill()
+    psutil.wait_procs(family, timeout=10)
+
+
+def check(engine, model_path, folder, methods=METHODS):
+    return end(start(engine, CHECKS, methods, model_path, folder), folder)
+
+
+def check_one_process(model_path, folder, methods=METHODS):
+    return end(start(None, ["trains"], methods, model_path, folder), folder)
+
+
+def check_kills(engine, model_path, folder, methods=METHODS, kills=3):
+    """Killed at random moments after the first checkpoint, and started again; the last time it is left alone."""
+    moments, started = random.Random(engine), time.perf_counter()
+    for count in range(kills):
+        process = start(engine, ["trains_on"], methods, model_path, folder)
+        known = len(list(folder.glob("*/checkpoint-*"))) if count else 0
+        while process.poll() is None and len(list(folder.glob("*/checkpoint-*"))) <= known:
+            assert time.perf_counter() - started < 250, (folder / "log").read_text()[-6000:]
+            time.sleep(0.05)
+        time.sleep(moments.uniform(0, 4))
+        kill(process)
+    record = end(start(engine, ["trains_on"], methods, model_path, folder), folder)
+    return record | {"kills": kills, "seconds": round(time.perf_counter() - started, 1)}
+
+
+def compare(found, expected, tolerance):
+    """The numbers of two runs, which must be the same. Large gradients and divergences blow up rounding."""
+    for key in ("loss", "grad_norm", "reward", "kl", "weights"):
+        one, other = expected.get(key, []), found.get(key, [])
+        if isinstance(one, dict):
+            assert one.keys() == other.keys(), key
+            one, other = one.values(), other.values()
+        assert len(one) == len(other), (key, one, other)
+        for a, b in zip(one, other, strict=True):
+            assert abs(a - b) <= tolerance * (10 if key in ("grad_norm", "kl") else 1) * (1 + abs(a)), (key, a, b)
+
+
+def table(engines):
+    """Markdown: a line per engine and method; in each cell the seconds that the check took."""
+    lines = ["| engine | method | trains | resumes | uneven | one fails |", "|---|---|---|---|---|---|"]
+    for engine, record in engines.items():
+        for method in METHODS:
+            cells = " | ".join(f"{record['checks'][method][name]['seconds']:.1f} s" for name in CHECKS)
+            lines.append(f"| {engine} | {method} | {cells} |")
+    lines += ["", "| engine | killed | in all |", "|---|---|---|"]
+    lines += [f"| {name} | {r['kills']['kills']} times | {r['kills']['seconds']} s |" for name, r in engines.items()]
+    return "\n".join(lines)
+
+
+def main():
+    from .conftest import make_model
+    from .trainers import make_tokenizer
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("engines", nargs="*", default=list(ENGINES))
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        tokenizer = make_tokenizer()
+        make_model(len(tokenizer)).save_pretrained(folder / "model")
+        tokenizer.save_pretrained(folder / "model")
+        expected, results = check_one_process(folder / "model", folder / "one"), {}
+        for engine in args.engines:
+            record = check(engine, folder / "model", folder / engine)
+            kills = check_kills(engine, folder / "model", folder / f"{engine}-kills")
+            for method in METHODS:
+                compare(record[method]["trains"], expected[method]["trains"], 1e-5)
+                compare(kills[method]["trains_on"], record[method]["resumes"], 1e-6)
+            results[engine] = {"checks": record, "kills": kills}
+            print(f"{engine}: passed", flush=True)
+    if args.output:
+        args.output.write_text(json.dumps(results, indent=1) + "\n")
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
