@@ -54,7 +54,7 @@ OPTIONS = {
     "joint": {"regime": "joint", "threshold_per_block": True},
     "sampler": {"regime": "sampler", "beta": 0.0},
     "model_baseline": {"weight_baseline": "model"},
-    "lora": {"peft_config": LoraConfig(r=2, init_lora_weights=False, modules_to_save=["lm_head"])},
+    "lora": {"peft_config": LoraConfig(r=2, lora_alpha=1, init_lora_weights=False, modules_to_save=["lm_head"])},
 }
 VARIANTS = {"joint": "diffpo", "sampler": "diffpo", "model_baseline": "dmpo", "lora": "diffpo"}
 
