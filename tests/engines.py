@@ -129,8 +129,9 @@ def table(engines):
 
 
 def main():
+    from trl_diffusion.embedded.tokenizer import make_tokenizer
+
     from .conftest import make_model
-    from .trainers import make_tokenizer
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("engines", nargs="*", default=list(ENGINES))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .trainer import (
         AGRPOConfig,
         AGRPOTrainer,
+        CollapseGuard,
         CoupledGRPOConfig,
         CoupledGRPOTrainer,
         D2Config,
@@ -53,6 +54,7 @@ from .version import __version__ as __version__
 __all__ = [
     "AGRPOConfig",
     "AGRPOTrainer",
+    "CollapseGuard",
     "CoupledGRPOConfig",
     "CoupledGRPOTrainer",
     "D2Config",

@@ -3,6 +3,7 @@ from .agrpo_config import AGRPOConfig
 from .agrpo_trainer import AGRPOTrainer
 from .base_config import DiffusionGRPOConfig
 from .base_trainer import DiffusionGRPOTrainer
+from .collapse_guard import CollapseGuard
 from .coupled_grpo_config import CoupledGRPOConfig
 from .coupled_grpo_trainer import CoupledGRPOTrainer
 from .d2_config import D2Config
@@ -32,6 +33,7 @@ from .wd1_trainer import WD1Trainer
 __all__ = [
     "AGRPOConfig",
     "AGRPOTrainer",
+    "CollapseGuard",
     "CoupledGRPOConfig",
     "CoupledGRPOTrainer",
     "D2Config",

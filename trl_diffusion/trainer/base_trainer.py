@@ -34,6 +34,7 @@ from .preflight import (
     keep_4bit_layers_differentiable,
 )
 from .process_exit import let_gloo_finish_at_exit
+from .text_statistics import repetition
 from .trl_hooks import GRPOHooks, Rollout
 
 
@@ -314,6 +315,11 @@ class DiffusionGRPOTrainer(GRPOHooks):
             spared = "shared" if self.draws_from_policy else "cached"
             self.record_metric(f"sampler/{spared}", 1 - trajectory.row_forwards / nfe)
         self.record_metric("sampler/slack", trajectory.slack)
+        self.record_metric("sampler/confidence", trajectory.log_probs.exp()[trajectory.unmask_step >= 0])
+        ends = torch.isin(trajectory.completion_ids, torch.tensor(self.eos_token_ids, device=nfe.device))
+        text = trajectory.text_mask(self.eos_token_ids) & ~ends
+        self.record_metric("completions/empty", ~text.any(-1))
+        self.record_metric("completions/seq_rep_4", repetition(trajectory.completion_ids, text))
         self.record_metric("sampler/entropy", trajectory.entropies.sum(-1) / written)
         if trajectory.drift is not None:
             count, kl, weight, square = self.accelerator.reduce(trajectory.drift.sum(0), "sum")
