@@ -11,8 +11,11 @@ of the arithmetic that it has in LLaDA-8B, 7 %; `8b` is LLaDA-8B, in bfloat16, a
 """
 
 import argparse
+import itertools
 import json
+import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -75,19 +78,43 @@ def rollout(size, pairs):
     """8 rows, blocks of 32, two tokens per step, greedy: 64 + 64 tokens, and d1's 200 + 256 for 8B."""
     device, prompt_length, length = ("cuda", 200, 256) if size == "8b" else ("cpu", 64, 64)
     model, ids = make_model(size, confident=True), prompts(8, prompt_length, device=device)  # no near-ties
-    sampler = DiffusionSampler(model, fixed_schedule(length, length // 2))
+    sampler, last = DiffusionSampler(model, fixed_schedule(length, length // 2)), []
+
+    def ours():
+        last[:] = [sampler.sample(ids)]
+        return last[0].completion_ids
 
     def equal(a, b):  # in bfloat16 neighbours in a batch change the rounding, and so now and then a token
         return bool((a == b).float().mean() > 0.5) if size == "8b" else torch.equal(a, b)
 
-    return compare(
+    result = compare(
         f"rollout-{size}",
         lambda: plain.generate(model, ids, MASK, length, 32, length // 2),
-        lambda: sampler.sample(ids).completion_ids,
+        ours,
         equal,
         pairs,
         device,
     )
+    return result | work(last[0], result)
+
+
+def work(trajectory, result):
+    """What a rollout wrote, in how many passes, and how fast."""
+    tokens = int((trajectory.unmask_step >= 0).sum())
+    done = {
+        "tokens": tokens,
+        "plain_tokens_per_s": trajectory.completion_ids.numel() / result["plain_s"],
+        "ours_tokens_per_s": tokens / result["ours_s"],
+        "nfe": [int(trajectory.nfe.min()), int(trajectory.nfe.max())],
+        "useful_row_forwards": int(trajectory.nfe.sum()),
+        "row_forwards": trajectory.row_forwards.sum().item(),
+    }
+    print(
+        f"  {done['plain_tokens_per_s']:.0f} and {done['ours_tokens_per_s']:.0f} tokens/s, {done['nfe'][0]} to "
+        f"{done['nfe'][1]} passes, {done['row_forwards']:.0f} canvases of {done['useful_row_forwards']}",
+        flush=True,
+    )
+    return done
 
 
 def rollout_adaptive(pairs, length=128, rows=16):
@@ -116,13 +143,11 @@ def rollout_adaptive(pairs, length=128, rows=16):
         pairs,
     )
     useful = int(trajectory.nfe.sum())
-    result |= {
+    result |= work(trajectory, result) | {
         "mean_text_length": text.sum(-1).float().mean().item(),
         "length": length,
-        "useful_row_forwards": useful,
         "plain_useful_share": useful / (passes[0] * rows),
         "ours_useful_share": useful / trajectory.row_forwards.sum().item(),
-        "nfe": [int(trajectory.nfe.min()), int(trajectory.nfe.max())],
         "plain_nfe": passes[0],
     }
     print(
@@ -166,34 +191,41 @@ def scaling():
 
 def lengths():
     """The time of a pass by the length of prompts, and what prompts of different lengths cost each other."""
-    model, results = make_model("trunk", confident=True), {}
+    model, per_pass, mixed = make_model("trunk", confident=True), {}, {}
     decoder = fixed_schedule(32, 16)
     for length in (16, 64, 256):
         seconds = min(timed(lambda: DiffusionSampler(model, decoder).sample(prompts(8, length)))[0] for _ in range(3))  # noqa: B023
-        results[length] = seconds / 16
-        print(f"lengths: 8 prompts of {length} tokens, {results[length] * 1e3:.0f} ms per pass", flush=True)
+        per_pass[str(length)] = seconds / 16
+        print(f"lengths: 8 prompts of {length} tokens, {seconds / 16 * 1e3:.0f} ms per pass", flush=True)
     ids = prompts(8, 256)
     mask = (torch.arange(256) >= torch.tensor([0, 0, 0, 0, 240, 240, 240, 240])[:, None]).long()
     for size in (8, 4):
         sampler = DiffusionSampler(model, fixed_schedule(32, 16, max_batch_size=size))
-        results[f"mixed, {size} at a time"] = min(timed(lambda: sampler.sample(ids, mask))[0] for _ in range(3))  # noqa: B023
-    together, apart = results["mixed, 8 at a time"], results["mixed, 4 at a time"]
+        runs = [timed(lambda: sampler.sample(ids, mask)) for _ in range(3)]  # noqa: B023
+        mixed[size] = min(runs, key=lambda run: run[0])
+    (together, first), (apart, second) = mixed[8], mixed[4]
+    assert torch.equal(first.completion_ids, second.completion_ids)
     print(f"lengths: 4 prompts of 16 and 4 of 256, {together:.2f} s at once, {apart:.2f} s by fours", flush=True)
-    return results
+    return {"seconds_per_pass": per_pass, "mixed_at_once_s": together, "mixed_by_fours_s": apart}
 
 
 def groups():
-    """What completions of one prompt save by sharing canvases, by sampling temperature."""
-    model, results = make_model("trunk", confident=True), {}
-    for temperature in (0.2, 1.0):
+    """What completions of one prompt save by sharing canvases, in rollouts and in updates."""
+    model, shares = make_model("trunk", confident=True), {}
+    for temperature, size in itertools.product((0.2, 1.0), (2, 4, 8, 16)):
         decoder = DiffusionGenerationConfig(
             max_new_tokens=64, unmasking="confidence_threshold", confidence_threshold=0.7, temperature=temperature
         )
-        trajectory = DiffusionSampler(model, decoder).sample(prompts(8, 64, 8), seeds=torch.arange(8))
+        trajectory = DiffusionSampler(model, decoder).sample(prompts(size, 64, size), seeds=torch.arange(size))
         share = (trajectory.row_forwards.sum() / trajectory.nfe.sum()).item()
-        results[str(temperature)] = share
-        print(f"groups: at temperature {temperature} a group of 8 makes {share:.0%} of its passes", flush=True)
-    return results
+        shares[f"{size} at {temperature}"] = share
+        print(f"groups: at temperature {temperature} a group of {size} makes {share:.0%} of its passes", flush=True)
+    seconds = {}
+    for size in (2, 4, 8, 16):
+        ours = updates("trunk", size, 64, size, MeanField(0.0))["ours"]
+        seconds[str(size)] = min(timed(ours)[0] for _ in range(4))
+        print(f"groups: the mean-field update of a group of {size}, {seconds[str(size)]:.3f} s", flush=True)
+    return {"shares_of_passes": shares, "update_s": seconds}
 
 
 def caches(pairs):
@@ -263,7 +295,9 @@ def updates(size, rows, length, group, estimator):
         return gradient(score_views(model, spec, part.views, batch, entropies="none").token_log_probs)
 
     def without_logits():
-        return gradient(model.model(torch.nn.functional.pad(ids, (0, length), value=MASK)).last_hidden_state)
+        canvas = torch.nn.functional.pad(ids, (0, length), value=MASK)
+        places = (canvas == MASK).flatten().nonzero()[:, 0]
+        return gradient(model.model(canvas, kept=places).last_hidden_state)
 
     return {"plain": without_care, "ours": ours, "without logits": without_logits}
 
@@ -301,11 +335,12 @@ PEAKS = {
 
 
 def memory(what, length):
-    """Bytes above those of the same without logits, of 8 different prompts."""
+    """Bytes above those of the same without logits, of 8 different prompts. Medians of three processes each."""
     peaks = {}
     for which in ("plain", "ours", "without logits"):
         command = [sys.executable, __file__, "--peak-of", what, which, "--length", str(length)]
-        peaks[which] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        runs = [subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+        peaks[which] = statistics.median(int(run.stdout) for run in runs)
     trunk = peaks.pop("without logits")
     slow, fast = peaks["plain"] - trunk, peaks["ours"] - trunk
     print(
@@ -356,16 +391,30 @@ PARTS = {
 }
 
 
+def machine():
+    cpu = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"cpu": names[0] if names else platform.processor(), "cores": os.cpu_count(), "gpu": gpu}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=f"Of {', '.join(PARTS)}. All by default, 8b where there is a GPU.")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="More than idle cores make all of it much slower.")
-    parser.add_argument("--length", type=int, default=512, help="Of prompts and completions where memory is measured.")
+    parser.add_argument(
+        "--length",
+        type=int,
+        default=512,
+        help="Of prompts and completions where memory is measured, 128 at most in rollouts.",
+    )
     parser.add_argument("--output", type=Path, help="A JSON file.")
     parser.add_argument("--picture", type=Path, help="A picture of what was measured; all parts are needed.")
     parser.add_argument("--peak-of", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.length % 32:
+        parser.error("--length must be a multiple of 32")
     if unknown := set(args.parts) - PARTS.keys():
         parser.error(f"no part is called {', '.join(sorted(unknown))}")
     torch.set_num_threads(args.threads)
@@ -373,7 +422,7 @@ def main():
         what, which = args.peak_of
         return print(peak_memory(PEAKS[what](args.length)[which]))
     everything = [name for name in PARTS if name != "rollout-8b" or torch.cuda.is_available()]
-    results = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": platform.processor()}
+    results = {"torch": torch.__version__, "threads": torch.get_num_threads(), "machine": machine()}
     results |= {name: PARTS[name](args) for name in args.parts or everything}
     if args.output:
         args.output.write_text(json.dumps(results, indent=1) + "\n")
