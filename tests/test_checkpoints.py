@@ -68,6 +68,12 @@ def test_a_checkpoint_appears_at_once(build, tmp_path, monkeypatch):
         assert "rollouts-00000.safetensors" in files
 
 
+def test_models_alone(build, tmp_path):
+    build("diffpo", max_steps=1, save_only_model=True, **SAVING).train()
+    names = {path.name for path in (tmp_path / "checkpoint-1").iterdir()}
+    assert "model.safetensors" in names and not {name for name in names if name.startswith(("rollouts", "optim"))}
+
+
 @pytest.mark.parametrize("method", ["_save_optimizer_and_scheduler", "_save_rng_state", "_save_progress"])
 def test_a_failing_disk_leaves_the_last_checkpoint(build, tmp_path, monkeypatch, method):
     build("diffpo", max_steps=1, **SAVING).train()
@@ -80,7 +86,7 @@ def test_a_failing_disk_leaves_the_last_checkpoint(build, tmp_path, monkeypatch,
     with pytest.raises(CheckpointError, match=r"checkpoint-2 was not written: .*No space left on device.*resume_from"):
         trainer.train(resume_from_checkpoint=True)
     assert checkpoints(tmp_path) == ["checkpoint-1"]
-    assert not list((tmp_path / UNFINISHED).iterdir())
+    assert not (tmp_path / UNFINISHED).exists()
     again = build("diffpo", max_steps=3, **SAVING)
     again.train(resume_from_checkpoint=True)
     assert checkpoints(tmp_path) == ["checkpoint-1", "checkpoint-2", "checkpoint-3"]
@@ -146,7 +152,7 @@ def test_old_checkpoints_are_removed_but_for_the_best(build, tmp_path, limit):
     )
     state = json.loads((best / "trainer_state.json").read_text())
     assert Path(state["best_model_checkpoint"]) == best
-    assert not list((tmp_path / UNFINISHED).iterdir())
+    assert not (tmp_path / UNFINISHED).exists()
 
 
 def test_a_checkpoint_of_another_trainer_has_no_rollouts(build, tmp_path):
@@ -165,18 +171,28 @@ def test_a_checkpoint_of_another_trainer_has_no_rollouts(build, tmp_path):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_changes_nothing(build, tmp_path, value):
     class Broken(METHODS["diffpo"][1]):
-        def _compute_loss(self, model, inputs):
-            loss = super()._compute_loss(model, inputs)
+        def _pass_loss(self, *args):
+            loss = super()._pass_loss(*args)
             return loss * value if self.state.global_step == 1 else loss
 
     trainer = build("diffpo", cls=Broken, max_steps=3, **SAVING)
-    with pytest.raises(FloatingPointError, match=r"The loss of update 2 is (nan|inf).* Resume"):
+    with pytest.raises(FloatingPointError, match=r"The loss of update 2 is (nan|inf).* resume"):
         trainer.train()
     assert checkpoints(tmp_path) == ["checkpoint-1"]
     saved = load_file(tmp_path / "checkpoint-1" / "model.safetensors")
     assert all(values.isfinite().all() for values in saved.values())
     for name, values in trainer.model.state_dict().items():
         assert values.isfinite().all(), name
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.0, 1.0])
+def test_a_gradient_that_is_not_finite_changes_nothing(build, tmp_path, max_grad_norm):
+    trainer = build("diffpo", max_steps=3, max_grad_norm=max_grad_norm, **SAVING)
+    weight = trainer.model.lm_head.weight
+    weight.register_hook(lambda grad: grad * (torch.inf if trainer.state.global_step == 1 else 1))
+    with pytest.raises(FloatingPointError, match="The gradient of update 2 is (nan|inf)"):
+        trainer.train()
+    assert checkpoints(tmp_path) == ["checkpoint-1"] and weight.isfinite().all()
 
 
 @pytest.mark.parametrize("method", ["dmpo", "agrpo", "joint"])

@@ -24,6 +24,7 @@ from ..models import ThresholdPolicy, end_tokens, length_problems, resolve_spec,
 from ..objectives import Groups, LossInputs, Objective
 from .agreement import agree, anyone_busy
 from .base_config import DiffusionGRPOConfig
+from .interface import Rollout
 from .loss_columns import LossColumns
 from .model_card import make_model_card
 from .preflight import (
@@ -35,7 +36,7 @@ from .preflight import (
 )
 from .process_exit import let_gloo_finish_at_exit
 from .text_statistics import repetition
-from .trl_hooks import GRPOHooks, Rollout
+from .trl_hooks import GRPOHooks
 
 
 class DiffusionGRPOTrainer(GRPOHooks):

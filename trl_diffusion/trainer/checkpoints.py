@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,11 +68,12 @@ class CheckpointMixin(_Trainer):
         self._staging = True
         try:
             super()._save_checkpoint(model, trial)
-            self._save_progress(staged)
+            if not self.args.save_only_model:
+                self._save_progress(staged)
             if self.args.should_save:
                 self._say_where_the_best_one_is(folder, staged)
         except Exception as error:
-            shutil.rmtree(staged, ignore_errors=True)  # it may have filled the disk
+            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # it may have filled the disk
             raise CheckpointError(
                 f"{place} was not written: {error}. Earlier checkpoints are whole: once the reason is gone, "
                 "`trainer.train(resume_from_checkpoint=True)` continues from the last of them."
@@ -83,6 +85,8 @@ class CheckpointMixin(_Trainer):
             self._push_from_checkpoint(str(place))
         if self.args.should_save:
             self._rotate(folder)
+            with suppress(OSError):
+                (folder / UNFINISHED).rmdir()
 
     def _save_progress(self, staged: Path) -> None:
         tensors, state = self.progress()

@@ -25,7 +25,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -41,13 +41,15 @@ from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import use_adapter
 
 from ..generation import Trajectory
-from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View
+from ..likelihood import Estimator, Pass, RolloutBatch, Scores
 from ..models import DiffusionSpec
 from ..objectives import Objective
 from .agreement import anyone_busy
 from .checkpoints import CheckpointMixin
+from .divergence import divergence
 from .gathering import unsharded, untraced
-from .loss_columns import LossColumns, ballast, widen
+from .interface import MethodInterface, Rollout
+from .loss_columns import ballast, widen
 from .micro_batches import reunite_groups
 from .reward_checks import RewardErrors
 from .stopwatch import Stopwatch
@@ -127,33 +129,8 @@ def _misfit(problems: list[str]) -> str:
 check_trl()
 
 
-@dataclass
-class Rollout:
-    """
-    What the sampler made of a batch of prompts, in the order of its rows.
-
-    Args:
-        trajectory ([`~trl_diffusion.Trajectory`]):
-            How the canvases were written.
-        draw_seeds (`torch.Tensor` of shape `(rows, draws)`, int64):
-            Randomness of the estimator, one column per inner iteration.
-        sequence_seeds (`torch.Tensor` of shape `(rows, 1)`, int64):
-            Randomness of the objective's sequence estimator.
-        has_reward (`torch.Tensor` of shape `(rows of all processes,)`, bool, *optional*):
-            Whether any reward function had something to say.
-        wanted (`list[str]`):
-            The policies whose scores TRL has asked for, `"old"` or `"ref"`.
-    """
-
-    trajectory: Trajectory
-    draw_seeds: torch.Tensor
-    sequence_seeds: torch.Tensor
-    has_reward: torch.Tensor | None = None
-    wanted: list[str] = field(default_factory=list)
-
-
-class GRPOHooks(CheckpointMixin, GRPOTrainer):
-    """`GRPOTrainer` with its private methods translated into those below, which a subclass implements."""
+class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
+    """`GRPOTrainer`, its private methods translated into those of `MethodInterface`, which a subclass implements."""
 
     args: GRPOConfig
     model: PreTrainedModel
@@ -181,59 +158,6 @@ class GRPOHooks(CheckpointMixin, GRPOTrainer):
         ]
         self._stopwatch = Stopwatch(self.accelerator.device)
         self._timed: set[str] = set()
-
-    def rollout(self, prompt_ids: list[list[int]]) -> Rollout:
-        """Sample one completion per prompt."""
-        raise NotImplementedError
-
-    def score(
-        self,
-        model: torch.nn.Module,
-        batch: RolloutBatch,
-        views: list[View],
-        entropies: str = "none",
-        thresholds: bool = False,
-    ) -> Scores:
-        """Score the rollouts' tokens under `model` on some views, and their thresholds if they are learned."""
-        raise NotImplementedError
-
-    def row_weights(
-        self, objective: Objective, output: dict[str, torch.Tensor], rollout: Rollout
-    ) -> dict[str, torch.Tensor]:
-        """The objective's weights of the local rows, from all rows; rows without a reward leave the loss."""
-        raise NotImplementedError
-
-    def fixed_scores(self, batch: RolloutBatch, wanted: list[str]) -> dict[str, torch.Tensor]:
-        """Scores `(rows, draws, length)` under the policies that do not change until the next rollout."""
-        raise NotImplementedError
-
-    def passes(self, estimator: Estimator, batch: RolloutBatch, draw: int) -> list[Pass]:
-        """The estimator's passes, equally many in all processes."""
-        raise NotImplementedError
-
-    def token_weights(self, batch: RolloutBatch, old_log_probs: torch.Tensor) -> torch.Tensor | None:
-        """Non-negative factors `(rows, length)` on the tokens' advantages, or `None` if all count alike."""
-        raise NotImplementedError
-
-    def threshold_advantages(self, advantages: torch.Tensor) -> torch.Tensor:
-        """Advantages of the learned thresholds, from those of the completions, `(rows,)` each."""
-        raise NotImplementedError
-
-    def threshold_columns(
-        self, texts: torch.Tensor, advantages: torch.Tensor, batch: RolloutBatch, scores: Scores
-    ) -> LossColumns:
-        """The thresholds as tokens of their own, which the old policy drew with a known probability."""
-        raise NotImplementedError
-
-    def own_loss(
-        self, objective: Objective, inputs: dict[str, torch.Tensor], batch: RolloutBatch, scores: Scores
-    ) -> torch.Tensor:
-        """The loss of the method's own objective, on one pass."""
-        raise NotImplementedError
-
-    def reward_columns(self, trajectory: Trajectory) -> dict[str, list]:
-        """Columns that reward functions receive by name, one value per row."""
-        raise NotImplementedError
 
     # ---------------------------------------------------------------- services for subclasses
 
@@ -414,7 +338,6 @@ class GRPOHooks(CheckpointMixin, GRPOTrainer):
     def training_step(self, *args, **kwargs):
         with self._stopwatch("backward"):  # what is in none of the other sections
             loss = super().training_step(*args, **kwargs)
-        self._check_loss(loss)
         if self.accelerator.sync_gradients:
             seconds = self._stopwatch.read()
             self._timed |= seconds.keys()
@@ -422,15 +345,13 @@ class GRPOHooks(CheckpointMixin, GRPOTrainer):
                 self._metrics["train"][f"time/{section}"].append(seconds.get(section, 0.0))
         return loss
 
-    def _check_loss(self, loss: torch.Tensor) -> None:
-        """Transformers would step into NaN, and log the losses before it."""
-        error = None
-        if not loss.isfinite():
-            error = FloatingPointError(
-                f"The loss of update {self.state.global_step + 1} is {loss.item()}. It has changed nothing: the last "
-                "checkpoint is good. Resume from it with a lower `learning_rate` or a smaller `max_grad_norm`."
-            )
-        anyone_busy(self.accelerator, False, error)
+    def _get_grad_norm(self, *args, **kwargs):
+        norm = super()._get_grad_norm(*args, **kwargs)
+        # Half precision tries until no gradient is infinite. The norm is the same in all processes.
+        error = None if self.args.fp16 else divergence("gradient", norm, self.state.global_step + 1)
+        if error is not None:
+            raise error
+        return norm
 
     def _prepare_inputs(self, generation_batch):
         buffered = self._buffered_inputs
@@ -537,7 +458,10 @@ class GRPOHooks(CheckpointMixin, GRPOTrainer):
                     with self.timed("backward"):
                         self._backward(loss)
             total += loss.detach()
-        return self._pass_loss(model, inputs, batch, passes[-1]) / len(passes) + total
+        loss = self._pass_loss(model, inputs, batch, passes[-1]) / len(passes) + total
+        if self.mode == "train":
+            anyone_busy(self.accelerator, False, divergence("loss", loss, self.state.global_step + 1))
+        return loss
 
     def _pass_loss(
         self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], batch: RolloutBatch, part: Pass
