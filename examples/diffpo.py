@@ -8,7 +8,10 @@
         --use_peft --lora_r 64 --load_in_4bit --dtype bfloat16 --max_completion_length 256 --max_steps 20
 """
 
+import os
+
 from datasets import load_dataset
+from transformers.trainer_utils import get_last_checkpoint
 from trl import (
     ModelConfig,
     ScriptArguments,
@@ -42,7 +45,9 @@ def main():
         quantization_config=get_quantization_config(model_args),
         peft_config=get_peft_config(model_args),
     )
-    trainer.train()
+    # Started again, the script goes on from its last checkpoint.
+    folder = training_args.output_dir
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if os.path.isdir(folder) else None)
     trainer.save_model(training_args.output_dir)
 
 

@@ -5,7 +5,10 @@
         --output_dir grpo-output --max_completion_length 32 --max_steps 20
 """
 
+import os
+
 from datasets import load_dataset
+from transformers.trainer_utils import get_last_checkpoint
 from trl import (
     GRPOConfig,
     GRPOTrainer,
@@ -39,7 +42,9 @@ def main():
         quantization_config=get_quantization_config(model_args),
         peft_config=get_peft_config(model_args),
     )
-    trainer.train()
+    # Started again, the script goes on from its last checkpoint.
+    folder = training_args.output_dir
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if os.path.isdir(folder) else None)
     trainer.save_model(training_args.output_dir)
 
 

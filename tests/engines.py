@@ -40,19 +40,30 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def launcher(engine):
-    """The command of two processes under an engine, by the example's configuration; of one without."""
+def launcher(engine, machine=None):
+    """
+    The command of two processes under an engine, by the example's configuration; of one without. Or that of one of two
+    machines with a process each, which is a number and their port.
+    """
     if engine in (None, "ddp"):  # accelerate launches no processes for DDP where there is no GPU
-        return [BIN / "torchrun", "--nproc_per_node", "1" if engine is None else "2", "--standalone"]
+        if machine is None:
+            return [BIN / "torchrun", "--nproc_per_node", "1" if engine is None else "2", "--standalone"]
+        where = ["--node_rank", machine[0], "--master_addr", "127.0.0.1", "--master_port", machine[1]]
+        return [BIN / "torchrun", "--nnodes", "2", "--nproc_per_node", "1", *where]
+    where = ["--main_process_port", free_port()]
+    if machine is not None:
+        where = ["--num_machines", "2", "--machine_rank", machine[0], "--main_process_ip", "127.0.0.1"]
+        where += ["--main_process_port", machine[1]]
     return [
         *(BIN / "accelerate", "launch", "--config_file", ROOT / f"examples/accelerate_configs/{engine}.yaml"),
-        *("--num_processes", "2", "--mixed_precision", "no", "--main_process_port", free_port()),
+        *("--num_processes", "2", "--mixed_precision", "no", *where),
     ]
 
 
-def start(engine, checks, methods, model_path, folder):
+def start(engine, checks, methods, model_path, folder, machine=None):
     folder.mkdir(parents=True, exist_ok=True)
-    command = [*launcher(engine), "-m", "tests.engine_worker", ",".join(checks), ",".join(methods), model_path, folder]
+    command = [*launcher(engine, machine), "-m", "tests.engine_worker"]
+    command += [",".join(checks), ",".join(methods), model_path, folder]
     environment = {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PATH": f"{BIN}:{os.environ['PATH']}"}
     with (folder / "log").open("a") as log:
         return subprocess.Popen(
@@ -83,6 +94,16 @@ def kill(process):
 
 def check(engine, model_path, folder, methods=METHODS):
     return end(start(engine, CHECKS, methods, model_path, folder), folder)
+
+
+def check_two_machines(engine, model_path, folder, methods=METHODS):
+    """Two launches of a process each, which meet at a port of this machine."""
+    port = free_port()
+    first, second = (start(engine, CHECKS, methods, model_path, folder, (rank, port)) for rank in (0, 1))
+    try:
+        return end(first, folder)
+    finally:
+        end(second, folder)
 
 
 def check_one_process(model_path, folder, methods=METHODS):

@@ -3,7 +3,7 @@
 
 import pytest
 
-from .engines import ENGINES, METHODS, check, check_kills, check_one_process, compare
+from .engines import ENGINES, METHODS, check, check_kills, check_one_process, check_two_machines, compare
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.distributed, pytest.mark.timeout(600)]
@@ -12,6 +12,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.distributed, pytest.mark.timeout(600
 @pytest.fixture(scope="module")
 def one_process(tmp_path_factory, model_path):
     return check_one_process(model_path, tmp_path_factory.mktemp("one"))
+
+
+@pytest.mark.parametrize("engine", ["ddp", "zero3", "fsdp2"])
+def test_two_machines(engine, tmp_path, model_path, one_process):
+    """Two launches, as on two machines: they train as one process does, and an error of one ends both."""
+    record = check_two_machines(engine, model_path, tmp_path, ["diffpo"])["diffpo"]
+    assert record["trains"]["engine"][0].startswith(ENGINES[engine][0])
+    compare(record["trains"], one_process["diffpo"]["trains"], 1e-5)
+    assert record.keys() == {"trains", "resumes", "uneven", "fails"}
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -59,7 +59,7 @@ LAUNCH = (
 def test_the_scripts_differ_in_import_and_class_names_alone():
     plain, ours = ((EXAMPLES / name).read_text().splitlines() for name in ("grpo.py", "diffpo.py"))
     code = [
-        lines[next(i for i, line in enumerate(lines) if line.startswith("from datasets")) :] for lines in (plain, ours)
+        lines[next(i for i, line in enumerate(lines) if line.startswith("import os")) :] for lines in (plain, ours)
     ]
     changed = [line for line in difflib.unified_diff(*code, n=0, lineterm="") if line[:1] in "+-"][2:]
     assert [line[1:].strip() for line in changed] == [
@@ -98,6 +98,17 @@ def test_diffusion_script_runs_under_accelerate_launch(tmp_path, model_path):
     assert len(losses(tmp_path / "out")) == 2
     before, after = (load_file(Path(p) / "model.safetensors") for p in (model_path, tmp_path / "out"))
     assert before.keys() == after.keys() and any((before[k] != after[k]).any() for k in before)
+
+
+@pytest.mark.slow
+def test_a_script_that_is_started_again_goes_on(tmp_path, model_path):
+    arguments = [*options(model_path, tmp_path / "out"), "--block_length", "4", "--save_steps", "1"]
+    arguments[arguments.index("--max_steps") + 1] = "1"
+    run(sys.executable, EXAMPLES / "diffpo.py", *arguments)
+    arguments[arguments.index("--max_steps") + 1] = "2"
+    run(sys.executable, EXAMPLES / "diffpo.py", *arguments)
+    state = json.loads((tmp_path / "out" / "checkpoint-2" / "trainer_state.json").read_text())
+    assert [entry["step"] for entry in state["log_history"]] == [1, 2]
 
 
 @pytest.mark.slow
