@@ -66,6 +66,7 @@ def logs(guard, values, **extra):
         ([0.9, 0.1, 0.1, 0.1], True),
         ([2.1] * 3, True),
         ([0.1, 2.1, 0.1], True),
+        ([float("nan")] * 3, True),
     ],
 )
 def test_patience(values, stops):
@@ -79,8 +80,8 @@ def test_it_warns_once_for_each_streak(caplog):
         control = logs(guard, [0.1] * 5 + [0.9] + [0.2] * 3)
     assert not control.should_training_stop
     assert [record.getMessage() for record in caplog.records] == [
-        "`entropy` is 0.1, below 0.5 for 2 logs (since update 1).",
-        "`entropy` is 0.2, below 0.5 for 2 logs (since update 7).",
+        "`entropy` is 0.1, not within (0.5, None) for 2 logs (since update 1).",
+        "`entropy` is 0.2, not within (0.5, None) for 2 logs (since update 7).",
     ]
 
 

@@ -81,16 +81,14 @@ class CollapseGuard(TrainerCallback):
             if value is None:
                 continue
             value = float(value)
-            if not (low is not None and value < low) and not (high is not None and value > high):
+            if (low is None or value >= low) and (high is None or value <= high):  # NaN is neither
                 self._since.pop(name, None)
                 continue
             streak = self._since.setdefault(name, [])
             streak.append(state.global_step)
             if len(streak) == self.patience:
-                bound = f"below {low}" if low is not None and value < low else f"above {high}"
-                self._act(
-                    args, state, control, f"`{name}` is {value:.4g}, {bound} for {self.patience} logs", streak[0]
-                )
+                what = f"`{name}` is {value:.4g}, not within ({low}, {high}) for {self.patience} logs"
+                self._act(args, state, control, what, streak[0])
 
     def _act(self, args, state, control, what: str, since: int) -> None:
         if self.action == "warn":
