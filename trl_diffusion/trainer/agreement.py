@@ -40,6 +40,14 @@ def agree(accelerator: Accelerator) -> Iterator[None]:
         yield
     except Exception as raised:
         error = raised
+    raise_together(accelerator, error)
+
+
+def raise_together(accelerator: Accelerator, error: Exception | None) -> None:
+    """
+    Raise this error, if there is one, here and [`PeerError`] in the other processes: each must call this, or
+    [`anyone_busy`].
+    """
     anyone_busy(accelerator, False, error)
 
 

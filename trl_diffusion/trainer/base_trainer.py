@@ -22,7 +22,7 @@ from ..generation.noise import derive_seed
 from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View, score_views
 from ..models import ThresholdPolicy, end_tokens, length_problems, resolve_spec, token_problems
 from ..objectives import Groups, LossInputs, Objective
-from .agreement import agree, anyone_busy
+from .agreement import agree, anyone_busy, raise_together
 from .base_config import DiffusionGRPOConfig
 from .interface import Rollout
 from .loss_columns import LossColumns
@@ -302,7 +302,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
         except (ValueError, FloatingPointError) as error:
             # Raised between two passes, when the others ask who is busy. What is raised within a pass finds the others
             # in the same pass: the launcher ends them.
-            anyone_busy(self.accelerator, False, error)
+            raise_together(self.accelerator, error)
 
     def _record_rollout_metrics(self, trajectory: Trajectory) -> None:
         nfe = trajectory.nfe.float()

@@ -44,7 +44,7 @@ from ..generation import Trajectory
 from ..likelihood import Estimator, Pass, RolloutBatch, Scores
 from ..models import DiffusionSpec
 from ..objectives import Objective
-from .agreement import anyone_busy
+from .agreement import raise_together
 from .checkpoints import CheckpointMixin
 from .divergence import divergence
 from .gathering import unsharded, untraced
@@ -383,7 +383,7 @@ class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
             self._log_completion_extra(name, values)
         with self.timed("reward"):
             rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        anyone_busy(self.accelerator, False, self._reward_errors.take())
+        raise_together(self.accelerator, self._reward_errors.take())
         self._fresh.has_reward = ~rewards.isnan().all(-1)
         return rewards
 
@@ -460,7 +460,7 @@ class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
             total += loss.detach()
         loss = self._pass_loss(model, inputs, batch, passes[-1]) / len(passes) + total
         if self.mode == "train":
-            anyone_busy(self.accelerator, False, divergence("loss", loss, self.state.global_step + 1))
+            raise_together(self.accelerator, divergence("loss", loss, self.state.global_step + 1))
         return loss
 
     def _pass_loss(
