@@ -54,11 +54,11 @@ class ApproximateCache(KeyValueCache):
         if not self.approximate:
             self._begun[rows], self._age[rows] = start, 0
             first = int(self.padding[rows].min())
-            columns = torch.arange(first, total, device=rows.device).expand(len(rows), -1)
+            columns = torch.arange(first, total).expand(len(rows), -1)
         else:
             width = self.block_length if self.kind == "dual" else total - int(start.min())
             # Shifted logits of the first position come from the column before it.
-            columns = start[:, None] + torch.arange(-self.spec.logit_shift, width, device=rows.device)
+            columns = start[:, None] + torch.arange(-self.spec.logit_shift, width)
         self._age[rows] += 1
         self._count(rows, columns)
         return self._send(rows, columns, positions, reduction, head_columns)

@@ -37,18 +37,18 @@ class BlockCache(KeyValueCache):
         """Send their prompts through the model, equal ones once."""
         if not self.prompt_length:
             return False
-        columns = torch.arange(self.prompt_length, device=rows.device)
+        columns = torch.arange(self.prompt_length)
         real = columns >= self.padding[rows, None]
         first, kind = distinct(self.canvas[rows, : self.prompt_length].masked_fill(~real, -1))
         columns = columns[real.any(0)].expand(len(first), -1)
         nothing = torch.zeros_like(self.canvas[rows[first]], dtype=torch.bool)
         self._send(rows[first], columns, nothing, lambda logits, _: (logits[:, 0],), None)
-        self._states.copy(self._place[rows[first[kind]]], self._place[rows])
+        self._states.copy(self._place[rows[first[kind]]].to(self.device), self._place[rows].to(self.device))
         self._count(rows, columns, kind.bincount(minlength=len(first))[kind])
         return True
 
     def predict(self, rows, start, positions, reduction, head_columns):
-        columns = start[:, None] + torch.arange(-self.block, self.block, device=rows.device)
+        columns = start[:, None] + torch.arange(-self.block, self.block)
         self._count(rows, columns)
         return self._send(rows, columns, positions, reduction, head_columns)
 

@@ -22,6 +22,8 @@ class KeyValueCache(ABC):
             The model.
         spec ([`~trl_diffusion.models.DiffusionSpec`]):
             How to read it.
+        device (`torch.device`):
+            Where it is, and keys and values are. All other tensors are on the host.
         canvas (`torch.Tensor` of shape `(rows, total_length)`, int64):
             Prompts, padded on the left, and completions. Kept, and read again in every step.
         attention_mask (`torch.Tensor` of shape `(rows, total_length)`):
@@ -42,31 +44,28 @@ class KeyValueCache(ABC):
         self,
         model: torch.nn.Module,
         spec: DiffusionSpec,
+        device: torch.device,
         canvas: torch.Tensor,
         attention_mask: torch.Tensor,
         row_forwards: torch.Tensor,
         places: int | None = None,
     ) -> None:
-        self.model, self.spec, self.canvas, self.row_forwards = model, spec, canvas, row_forwards
+        self.model, self.spec, self.device, self.canvas, self.row_forwards = model, spec, device, canvas, row_forwards
         self.padding = (attention_mask == 0).sum(-1)
         rows, length = canvas.shape
         self._states = _States(min(places or rows, rows), length)
-        self._place = torch.full((rows,), -1, device=canvas.device)
-        self._waiting = rows
+        self._place = torch.full((rows,), -1)
 
     def admit(self, rows: torch.Tensor) -> bool:
         """
         Receive the rows that are being decoded, `(n,)`: new ones take the places of those that are no longer among
         them. Returns whether that took a pass, which wrote nothing.
         """
-        if not self._waiting:  # without asking the device
-            return False
         place = self._place[rows]
         new = rows[place < 0]
         if not len(new):
             return False
-        self._waiting -= len(new)
-        taken = torch.isin(torch.arange(self._states.places, device=rows.device), place)
+        taken = torch.isin(torch.arange(self._states.places), place)
         self._place[new] = (~taken).nonzero()[: len(new), 0]
         return self._begin(new)
 
@@ -123,15 +122,17 @@ class KeyValueCache(ABC):
         head_columns: torch.Tensor | None,
     ) -> Prediction:
         """Send columns `(n, width)` of the rows through the model, and store their keys and values."""
-        padding, total = self.padding[rows, None], self.canvas.shape[1]
+        total, ids = self.canvas.shape[1], self.canvas[rows]
         inside = columns.clamp(0, total - 1)
         chosen = positions.gather(1, inside) & (columns == inside)
         if head_columns is not None:
             head_columns = (head_columns - columns[:, 0]).clamp(0, columns.shape[1] - 1)
+        ids = ids.gather(1, inside)
+        places, columns, padding = (x.to(self.device) for x in (self._place[rows], columns, self.padding[rows, None]))
         real = (columns >= padding) & (columns < total)
         # What is no token of the row is computed with the others and stored in a column of its own, which none sees.
-        self._states.rows, self._states.columns = self._place[rows], torch.where(real, columns, total)
-        position, key_position = columns - padding, torch.arange(total, device=rows.device) - padding
+        self._states.rows, self._states.columns = places, torch.where(real, columns, total)
+        position, key_position = columns - padding, torch.arange(total, device=self.device) - padding
         mask = self._visible(position, key_position) & (key_position >= 0)[:, None]
         mask = torch.nn.functional.pad(mask, (0, 1)).repeat(1, columns.shape[1] // mask.shape[1], 1)
         # Padding sees the first token, lest its softmax be over nothing. The others see it anyway.
@@ -139,11 +140,12 @@ class KeyValueCache(ABC):
         return predict(
             self.model,
             self.spec,
-            self.canvas[rows].gather(1, inside),
+            ids,
             mask[:, None],
             chosen,
             reduction,
             head_columns,
+            device=self.device,
             position_ids=position.clamp(min=0),
             past_key_values=self._states,
         )

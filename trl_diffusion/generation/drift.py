@@ -49,7 +49,7 @@ class DriftMeter:
         self._generator = torch.Generator().manual_seed(derive_seed("drift", *seeds.tolist()))
         self._noted: _Step | None = None
         # Per row, over the positions checked: their number, and the sums of the KL, the weights and their squares.
-        self.sums = torch.zeros(len(seeds), 4, device=seeds.device)
+        self.sums = torch.zeros(len(seeds), 4)
 
     @property
     def busy(self) -> bool:
@@ -61,16 +61,18 @@ class DriftMeter:
         if torch.rand((), generator=self._generator) < self.rate:
             self._noted = _Step(*step)
 
-    def check(self, model: torch.nn.Module, spec: DiffusionSpec) -> None:
-        """Check the step that waits, in a forward pass of its own."""
+    def check(self, model: torch.nn.Module, spec: DiffusionSpec, device: torch.device) -> None:
+        """Check the step that waits, in a forward pass of its own, on the model's device."""
         step, self._noted = self._noted, None
         assert step is not None
+        tokens = step.tokens.to(device)
 
         def reduction(logits: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:
-            return token_log_probs(logits, step.tokens[part, None], self.temperature, entropies="none")
+            return token_log_probs(logits, tokens[part, None], self.temperature, entropies="none")
 
-        (exact,), _ = predict(model, spec, step.canvas, step.attention_mask, step.positions, reduction)
-        difference = (step.log_probs - exact[:, 0]).float()
+        what = step.canvas, step.attention_mask, step.positions
+        (exact,), _ = predict(model, spec, *what, reduction, device=device)
+        difference = (step.log_probs - exact[:, 0].cpu()).float()
         weights = (-difference).exp()
         values = torch.stack([torch.ones_like(weights), weights - 1 + difference, weights, weights.square()], dim=1)
         row = step.rows[step.positions.nonzero(as_tuple=True)[0]]

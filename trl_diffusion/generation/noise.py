@@ -35,4 +35,9 @@ def uniform(seeds: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
         torch.rand(size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds.tolist()
     ]
     noise = torch.stack(rows) if rows else torch.empty((0, *size), dtype=torch.float64)
-    return noise.to(seeds.device, torch.float32 if seeds.device.type == "mps" else torch.float64)
+    return noise.to(seeds.device, widest_float(seeds.device))
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """float64, or float32 where the device has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -5,6 +5,9 @@ A step looks only at rows that are not finished and, in each, at the masked posi
 the LM head runs on nothing else, and rows do not wait for each other at block boundaries. When `max_batch_size` bounds
 a forward pass, a waiting row takes the place of a finished one. Rows with the same canvas, such as those of a group in
 the beginning, share a forward pass and draw from the same distributions, each with its own noise.
+
+What has been written, and everything that is decided by it, is kept on the host. A step sends canvases to the device,
+waits once, for what the model says about the masked positions, and reads nothing else from it.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from .cache import KeyValueCache
 from .config import DiffusionGenerationConfig
 from .drawing import look
 from .drift import DriftMeter
-from .noise import uniform
+from .noise import uniform, widest_float
 from .sharing import distinct, slots
 from .trajectory import Trajectory
 from .unmasking import RULES, SCHEDULED_RULES, BlockStatistics
@@ -127,8 +130,8 @@ class DiffusionSampler:
         Returns:
             [`Trajectory`]: on the device of `input_ids`.
         """
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
+        device, input_ids = input_ids.device, input_ids.cpu()
+        attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.cpu()
         if attention_mask.shape != input_ids.shape:
             raise ValueError(
                 f"`attention_mask` has shape {tuple(attention_mask.shape)}, `input_ids` {tuple(input_ids.shape)}."
@@ -139,6 +142,7 @@ class DiffusionSampler:
             raise ValueError(f"`threshold` has no effect with `unmasking={self.config.unmasking!r}`.")
         if threshold is not None and self.threshold_policy is not None:
             raise ValueError("`threshold` and `learned_threshold` exclude each other.")
+        threshold = None if threshold is None else threshold.cpu()
         if threshold is not None and not bool((threshold >= 0).all()):  # also refuses NaN
             raise ValueError("`threshold` must not be negative or NaN.")
         if seeds is None:
@@ -146,14 +150,14 @@ class DiffusionSampler:
         for name, values in (("seeds", seeds), ("threshold", threshold)):
             if values is not None and values.shape != input_ids.shape[:1]:
                 raise ValueError(f"`{name}` must have one value for each of the {len(input_ids)} rows.")
-        run = _Rollout(self, input_ids, attention_mask, seeds, threshold)
+        run = _Rollout(self, device, input_ids, attention_mask, seeds.cpu(), threshold)
         with _eval_mode(self.model):
             while anyone_busy(run.busy):
                 if run.busy:
                     run.step()
                 else:
-                    self._dummy_pass(input_ids.device)
-        return run.trajectory
+                    self._dummy_pass(device)
+        return run.trajectory.to(device)
 
     def _dummy_pass(self, device: torch.device) -> None:
         ids = torch.full((1, 1), self.spec.mask_token_id, device=device)
@@ -163,59 +167,59 @@ class DiffusionSampler:
 
 
 class _Rollout:
-    """The state of one batch while it is decoded."""
+    """The state of one batch while it is decoded: on the host, for a model on `device`."""
 
     def __init__(
         self,
         sampler: DiffusionSampler,
+        device: torch.device,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         seeds: torch.Tensor,
         threshold: torch.Tensor | None,
     ) -> None:
         self.model, self.config, self.spec = sampler.model, sampler.config, sampler.spec
-        self.threshold_policy = sampler.threshold_policy
+        self.threshold_policy, self.device = sampler.threshold_policy, device
         (rows, self.prompt_length), length = input_ids.shape, self.config.max_new_tokens
-        device = input_ids.device
         # Block-causal models count their blocks from the first token: the first block of the completion then begins
         # in the prompt, and there is one more of them.
         aligned = self.spec.attention_block is not None
         blocks = self.config.num_blocks + aligned
         self.offset = attention_mask.sum(-1) % self.config.block_length * aligned
-        canvas = torch.full((rows, length), self.spec.mask_token_id, dtype=torch.long, device=device)
+        canvas = torch.full((rows, length), self.spec.mask_token_id, dtype=torch.long)
         self.canvas = torch.cat([input_ids, canvas], dim=1)
         self.attention_mask = torch.cat([attention_mask, attention_mask.new_ones(rows, length)], dim=1)
-        self.eos = torch.tensor(self.config.eos_token_ids, dtype=torch.long, device=device)
+        self.eos = torch.tensor(self.config.eos_token_ids, dtype=torch.long)
         # A position is written once, so one uniform number per position is all the randomness its token needs.
-        noise = uniform(seeds.to(device), (2 * length + blocks,))
+        noise = uniform(seeds, (2 * length + blocks,))
         self.token_noise, self.order_noise, self.threshold_noise = noise.split([length, length, blocks], dim=1)
         if threshold is None:
             threshold = torch.full((rows,), self.config.threshold)
         learned = self.threshold_policy is not None
         self.trajectory = Trajectory(
             completion_ids=self.canvas[:, self.prompt_length :],  # a view: writing tokens writes the canvas
-            unmask_step=torch.full((rows, length), -1, device=device),
-            log_probs=torch.zeros(rows, length, device=device),
-            entropies=torch.zeros(rows, length, device=device),
-            nfe=torch.zeros(rows, dtype=torch.long, device=device),
-            threshold=threshold.to(device, torch.float32)[:, None].repeat(1, blocks),
-            slack=torch.zeros(rows, device=device),
-            row_forwards=torch.zeros(rows, device=device),
-            support=self._empty_support(rows, length, device),
-            threshold_actions=torch.full((rows, blocks), torch.nan, device=device) if learned else None,
-            threshold_log_probs=torch.zeros(rows, blocks, device=device) if learned else None,
+            unmask_step=torch.full((rows, length), -1),
+            log_probs=torch.zeros(rows, length),
+            entropies=torch.zeros(rows, length),
+            nfe=torch.zeros(rows, dtype=torch.long),
+            threshold=threshold.float()[:, None].repeat(1, blocks),
+            slack=torch.zeros(rows),
+            row_forwards=torch.zeros(rows),
+            support=self._empty_support(rows, length),
+            threshold_actions=torch.full((rows, blocks), torch.nan) if learned else None,
+            threshold_log_probs=torch.zeros(rows, blocks) if learned else None,
         )
         # Rows of similar lengths share a forward pass, which leaves their common padding out.
         self._pending = attention_mask.sum(-1).argsort(descending=True, stable=True)
         self.cache = self._make_cache(aligned)
         self.meter = None
         if self.config.drift_check_rate:
-            self.meter = DriftMeter(self.config.drift_check_rate, self.config.temperature, seeds.to(device))
+            self.meter = DriftMeter(self.config.drift_check_rate, self.config.temperature, seeds)
             self.trajectory.drift = self.meter.sums
 
     def _make_cache(self, block_causal: bool) -> KeyValueCache | None:
         config = self.config
-        what = self.model, self.spec, self.canvas, self.attention_mask, self.trajectory.row_forwards
+        what = self.model, self.spec, self.device, self.canvas, self.attention_mask, self.trajectory.row_forwards
         if block_causal and config.use_cache:
             return BlockCache(*what, places=config.max_batch_size, prompt_length=self.prompt_length)
         if config.approximate_cache is None:
@@ -237,7 +241,7 @@ class _Rollout:
         """One forward pass over the first unfinished rows, and what it writes."""
         record = self.trajectory
         if self.meter is not None and self.meter.busy:
-            return self.meter.check(self.model, self.spec)
+            return self.meter.check(self.model, self.spec, self.device)
         rows = self._pending[: self.config.max_batch_size]
         if self.cache is not None and self.cache.admit(rows):
             return
@@ -273,7 +277,7 @@ class _Rollout:
         written = statistics.entropy.masked_fill(~selected, 0.0)
         record.slack[rows] += (written.sum(-1) - written.amax(-1)).float()
         record.nfe[rows] += 1
-        finished = torch.zeros(len(record), dtype=torch.bool, device=rows.device)
+        finished = torch.zeros(len(record), dtype=torch.bool)
         finished[rows] = self._finished(rows)
         self._pending = self._pending[~finished[self._pending]]
 
@@ -285,7 +289,7 @@ class _Rollout:
         size, offset = self.config.block_length, self.offset[rows]
         first_masked = (self.trajectory.unmask_step[rows] < 0).int().argmax(-1)
         block = (first_masked + offset) // size
-        window = (block * size - offset)[:, None] + torch.arange(size, device=rows.device)
+        window = (block * size - offset)[:, None] + torch.arange(size)
         exists = (window >= 0) & (window < self.config.max_new_tokens)
         return block, window.clamp(0, self.config.max_new_tokens - 1), exists
 
@@ -301,7 +305,7 @@ class _Rollout:
         log-probability, and what the distribution was truncated to, if it was. And the threshold head's output.
         """
         canvas, mask = self.canvas[rows], self.attention_mask[rows]
-        first = kind = torch.arange(len(rows), device=rows.device)
+        first = kind = torch.arange(len(rows))
         if self.cache is None:  # whose states have a history
             first, kind = distinct(canvas.masked_fill(mask == 0, -1))
         sharing = kind.bincount(minlength=len(first))[kind]
@@ -312,6 +316,7 @@ class _Rollout:
         slot = slots(kind)[:, None].expand_as(masked)[masked]
         noise = self.token_noise.new_zeros(int(positions.sum()), int(sharing.max()))
         noise[place, slot] = self.token_noise[rows[:, None], window][masked]
+        noise = noise.to(self.device, widest_float(self.device))
 
         def reduction(logits: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:
             return look(logits, noise[part], self.config)
@@ -322,8 +327,10 @@ class _Rollout:
         else:
             self.trajectory.row_forwards[rows] += 1 / sharing
             head = None if head is None else head[first]
-            reduced, outputs = predict(self.model, self.spec, canvas[first], mask[first], positions, reduction, head)
-        p_max, entropy, tokens, log_probs, *support = reduced
+            what = canvas[first], mask[first], positions
+            reduced, outputs = predict(self.model, self.spec, *what, reduction, head, device=self.device)
+        # Here it is that the host waits for the device.
+        p_max, entropy, tokens, log_probs, *support = (values.cpu() for values in reduced)
         if self.meter is not None and self.cache is not None and self.cache.approximate:
             self.meter.note(rows, canvas, mask, positions, tokens[:, 0], log_probs[:, 0])
         found = [
@@ -333,7 +340,7 @@ class _Rollout:
             log_probs[place, slot],
             *(s[place] for s in support),
         ]
-        return found, None if outputs is None else outputs[kind]
+        return found, None if outputs is None else outputs.cpu()[kind]
 
     def _head_positions(self, window: torch.Tensor) -> torch.Tensor | None:
         """Where the threshold head reads: the last position before the active block, or of the prompt."""
@@ -384,11 +391,11 @@ class _Rollout:
         remaining = statistics.masked.sum(-1)
         return rule(statistics, (remaining + steps_left - 1) // steps_left)
 
-    def _empty_support(self, rows: int, length: int, device: torch.device) -> torch.Tensor | None:
+    def _empty_support(self, rows: int, length: int) -> torch.Tensor | None:
         """Room for the tokens that could have been drawn, if the distribution is truncated."""
         if self.config.top_k is None or self.config.temperature == 0:
             return None
-        return torch.full((rows, length, self.config.top_k), -1, dtype=torch.int32, device=device)
+        return torch.full((rows, length, self.config.top_k), -1, dtype=torch.int32)
 
     def _finished(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows whose text is decided: all is written, or all up to the first end-of-text token."""

@@ -123,6 +123,10 @@ class Trajectory:
         """The inverse of [`~Trajectory.to_dict`]; other entries of `batch` are left alone."""
         return cls(**{f.name: batch[prefix + f.name] for f in fields(cls) if prefix + f.name in batch})
 
+    def to(self, device: torch.device) -> Trajectory:
+        """The same on another device."""
+        return Trajectory.from_dict({name: value.to(device) for name, value in self.to_dict().items()})
+
     def __getitem__(self, rows: slice | torch.Tensor) -> Trajectory:
         """The trajectories of some rows."""
         return Trajectory.from_dict({name: value[rows] for name, value in self.to_dict().items()})

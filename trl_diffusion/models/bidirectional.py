@@ -257,7 +257,7 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
             return hidden_states, None
         wanted, place = wanted[kept], ranks(kept)[rows, threshold_positions]
         device = hidden_states.device  # the last layer's, under a device map
-        return hidden_states[wanted.to(device)], hidden_states[place.to(device)]
+        return hidden_states[wanted.nonzero()[:, 0].to(device)], hidden_states[place.to(device)]
 
     def _pattern(self, mask: torch.Tensor) -> torch.Tensor:
         """A mask of who sees whom, as the attention implementation takes it."""

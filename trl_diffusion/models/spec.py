@@ -180,6 +180,8 @@ def predict(
     positions: torch.Tensor,
     reduction: Reduction,
     threshold_positions: torch.Tensor | None = None,
+    *,
+    device: torch.device | None = None,
     **options: Any,
 ) -> Prediction:
     """
@@ -203,18 +205,24 @@ def predict(
             probability zero.
         threshold_positions (`torch.Tensor` of shape `(rows,)`, *optional*):
             Where the threshold head reads.
+        device (`torch.device`, *optional*):
+            Where the model is, if the tensors above are not there but on the host, where looking at them makes nobody
+            wait.
         options:
             For the model's `forward`.
 
     Returns:
         [`Prediction`]: in the order of `positions.nonzero()`.
     """
+    device = input_ids.device if device is None else device
     if spec.reduces_logits and attention_mask.dim() == 2:
         first, predicted = ((x != 0).any(0).int().argmax() for x in (attention_mask, positions))
         # The column before the first prediction stays: shifted logits and the threshold head look there.
         padding = int(torch.minimum(first, predicted - 1).clamp(min=0))
         input_ids, attention_mask, positions = (x[:, padding:] for x in (input_ids, attention_mask, positions))
         threshold_positions = None if threshold_positions is None else threshold_positions - padding
+    if not spec.reduces_logits:  # the library's models count the places, and then send these
+        positions = positions.to(device)
     if spec.logit_shift:
         positions = positions.roll(-spec.logit_shift, dims=1)
     if threshold_positions is not None:
@@ -227,8 +235,14 @@ def predict(
 
     if spec.reduces_logits:
         options["reduction"] = without_mask
+    # transformers would ask the device whether anything is hidden.
+    nothing_hidden = spec.reduces_logits and bool((attention_mask != 0).all())
     output = model(
-        input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=positions, use_cache=False, **options
+        input_ids=input_ids.to(device),
+        attention_mask=None if nothing_hidden else attention_mask.to(device),
+        logits_to_keep=positions,
+        use_cache=False,
+        **options,
     )
     reduced = output.reduced if spec.reduces_logits else reduce_whole(output.logits, without_mask)
     return Prediction(reduced, None if threshold_positions is None else output.threshold_outputs)
