@@ -51,6 +51,8 @@ def _prepare_fsdp():
         original(self, *args, **kwargs)
         plugin = kwargs.get("fsdp_plugin")
         if self.distributed_type == DistributedType.MULTI_CPU and plugin is not None:
+            if self._mixed_precision != "no":
+                plugin.set_mixed_precision(self._mixed_precision)
             self.distributed_type = DistributedType.FSDP
             self.fsdp_plugin = plugin
             PartialState._shared_state["distributed_type"] = DistributedType.FSDP

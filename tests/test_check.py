@@ -2,13 +2,16 @@
 """The command that looks at a checkpoint before anything is trained."""
 
 import json
+import shlex
 
 import pytest
 import torch
+from accelerate.commands.launch import launch_command_parser
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
-from trl import ModelConfig, get_quantization_config
+from trl import ModelConfig, ScriptArguments, TrlParser, get_quantization_config
 
+from trl_diffusion import DiFFPOConfig
 from trl_diffusion.models.hub import hub_options
 from trl_diffusion.scripts import check
 from trl_diffusion.scripts.check import main
@@ -18,6 +21,7 @@ from .families import CONFIGS, FAMILIES, VOCABULARY, shapes, write_checkpoint
 
 
 SMALL = ["--prompt_length", "16", "--completion_length", "16", "--batch_size", "2"]
+GROUP = ["--prompt_length", "16", "--completion_length", "16", "--batch_size", "8"]
 
 
 @pytest.fixture
@@ -50,7 +54,7 @@ def test_what_is_said_of_every_family(checkpoint, capsys, family):
     assert report["lora"]["trained"] == sum(4 * sum(shape) for shape in linear.values())
     covered = sum(torch.Size(shape).numel() for shape in linear.values())
     assert report["lora"]["covered"].startswith(f"{covered:,} of {sum(sizes.values()):,}")
-    memory = report["memory"]
+    (memory,) = report["memory"].values()
     assert memory["weights"] == 2 * sum(sizes.values()) + 4 * report["lora"]["trained"]
     assert memory["optimizer"] == 2 * memory["gradients"] == 8 * report["lora"]["trained"]
     assert memory["logits"] == 18 * 2 * 16 * VOCABULARY and memory["checkpointed"] < memory["activations"]
@@ -58,24 +62,25 @@ def test_what_is_said_of_every_family(checkpoint, capsys, family):
 
 def test_memory_of_full_training_and_of_4_bit_weights(checkpoint, capsys):
     path = checkpoint("dream")
-    full = report_of(capsys, path, *SMALL, "--full")["memory"]
-    size = report_of(capsys, path, *SMALL)["facts"]["parameters"]
-    assert (full["weights"], full["gradients"], full["optimizer"], full["gathered"]) == (
+    full = report_of(capsys, path, *SMALL, "--full")["memory"]["multi_gpu"]
+    alone = report_of(capsys, path, *SMALL)
+    size = alone["facts"]["parameters"]
+    assert (full["weights"], full["gradients"], full["optimizer"], full["gathered"], full["cast"]) == (
         4 * size,
         4 * size,
         8 * size,
         0,
+        2 * size,
     )
-    assert full["total"] == 16 * size + full["checkpointed"] + full["logits"]
-    sharded = report_of(capsys, path, *SMALL, "--full", "--num_processes", 4)["memory"]
-    for name in ("weights", "gradients", "optimizer"):
-        assert sharded[name] == full[name] / 4
-    update = sharded["checkpointed"] + sharded["logits"]
-    assert sharded["gathered"] == 2 * size and sharded["total"] == 4 * size + max(2 * size, update)
-    replicated = report_of(capsys, path, *SMALL, "--num_processes", 4)["memory"]
-    assert replicated == report_of(capsys, path, *SMALL)["memory"] and replicated["gathered"] == 0
+    assert full["update"] == 18 * size + full["checkpointed"] + full["logits"]
+    assert full["rollout"] == 14 * size + full["logits"]
+    replicated = report_of(capsys, path, *SMALL, "--num_processes", 4)["memory"]["multi_gpu"]
+    buckets = 4 * alone["lora"]["trained"]
+    assert replicated["buckets"] == buckets and alone["memory"]["multi_gpu"]["buckets"] == 0
+    assert replicated["update"] == alone["memory"]["multi_gpu"]["update"] + buckets
     for option in ("load_in_4bit", "load_in_8bit"):
         quantised = report_of(capsys, path, *SMALL, f"--{option}", "--lora_r", 1)
+        quantised["memory"] = quantised["memory"]["multi_gpu"]
         model = AutoModelForCausalLM.from_pretrained(
             path,
             dtype=torch.bfloat16,
@@ -89,6 +94,69 @@ def test_memory_of_full_training_and_of_4_bit_weights(checkpoint, capsys):
         )
         assert weights - 2 * trained == pytest.approx(model.get_memory_footprint() + scales, rel=0.02)
         assert (quantised["memory"]["gradients"], quantised["memory"]["optimizer"]) == (2 * trained, 4 * trained)
+
+
+def test_memory_of_every_engine(checkpoint, capsys):
+    """By hand, in bytes per parameter, on each of four devices."""
+    report = report_of(capsys, checkpoint("llada"), *SMALL, "--full", "--num_processes", 4)
+    expected = {
+        "multi_gpu": (4, 8, 4, 4, 0, 2, 0),
+        "zero1": (2, 3, 2, 0, 0, 0, 1),
+        "zero2": (2, 3, 0.5, 0, 0, 0, 1.5),
+        "fsdp2": (1, 2, 1, 0, 2, 0, 0),
+        "zero3": (0.5, 3, 0.5, 0, 2, 0, 1.5),
+        "zero3_offload": (0, 0, 0, 0, 2, 0, 0),
+    }
+    parts = ("weights", "optimizer", "gradients", "buckets", "gathered", "cast", "step")
+    size = report["facts"]["parameters"]
+    found = {name: tuple(memory[part] / size for part in parts) for name, memory in report["memory"].items()}
+    assert found == expected and list(found) == list(expected)  # the fastest first
+    assert report["memory"]["zero3_offload"]["host"] == 5.5 * size
+    for memory in report["memory"].values():
+        held = memory["weights"] + memory["optimizer"] + memory["buckets"]
+        passing = memory["cast"] + memory["logits"]
+        assert memory["rollout"] == held + memory["gathered"] + passing
+        passing += memory["units"] + memory["checkpointed"]
+        assert memory["update"] == held + memory["gradients"] + max(memory["step"], passing)
+
+
+def test_the_command_that_it_prints(checkpoint, capsys):
+    """The fastest engine that fits, and options that the example takes."""
+    path = checkpoint("llada")
+    whole = report_of(capsys, path, *GROUP, "--full", "--num_processes", 2)
+    needs = {name: max(m["rollout"], m["update"]) for name, m in whole["memory"].items()}
+    fits = []
+    for engine in ("multi_gpu", "zero2", "zero3_offload"):
+        enough = needs[engine] * 1.001 / 2**30
+        report = report_of(capsys, path, *GROUP, "--full", "--num_processes", 2, "--device_memory", enough)
+        fits.append(report["engine"])
+        words = shlex.split(report["launch"].replace("\\\n", " "))
+        launch = launch_command_parser().parse_args(words[2:])
+        assert launch.config_file == f"examples/accelerate_configs/{report['engine']}.yaml"
+        assert launch.num_processes == 2
+        _, args, model = TrlParser((ScriptArguments, DiFFPOConfig, ModelConfig)).parse_args_and_config(
+            [*launch.training_script_args, "--use_cpu", "--bf16", "false"]
+        )
+        assert model.model_name_or_path == str(path) and not model.use_peft
+        assert (args.per_device_train_batch_size, args.max_completion_length) == (8, 16)
+    assert fits[0] == "multi_gpu" and fits[2] == min(needs, key=needs.get)
+    assert needs[fits[1]] <= needs["zero2"]
+    few = report_of(capsys, path, *GROUP, "--full", "--num_processes", 2, "--device_memory", 1e-6)
+    (problem,) = few["problems"]
+    assert "`--device_memory`" in problem and few["launch"] is None
+
+
+def test_the_command_for_adapters(checkpoint, capsys):
+    path = checkpoint("llada")
+    launch = report_of(capsys, path, *GROUP, "--load_in_4bit", "--lora_r", 4)["launch"]
+    words = shlex.split(launch.replace("\\\n", " "))
+    assert words[:2] == ["python", "examples/diffpo.py"]
+    _, _, model = TrlParser((ScriptArguments, DiFFPOConfig, ModelConfig)).parse_args_and_config(
+        [*words[2:], "--use_cpu", "--bf16", "false"]
+    )
+    assert (model.use_peft, model.lora_r, model.load_in_4bit, model.dtype) == (True, 4, True, "bfloat16")
+    many = report_of(capsys, path, *GROUP, "--load_in_4bit", "--num_processes", 2)
+    assert list(many["memory"]) == ["multi_gpu"]  # nothing else divides quantised weights
 
 
 @pytest.mark.parametrize("lora", [False, True])
@@ -264,7 +332,7 @@ def test_what_checkpointing_keeps(checkpoint, capsys):
     kept = {}
     for layers in (1, 2, 4):
         (path / "config.json").write_text(json.dumps(config | {"n_layers": layers}))
-        kept[layers] = report_of(capsys, path, *SMALL)["memory"]
+        kept[layers] = report_of(capsys, path, *SMALL)["memory"]["multi_gpu"]
     one_layer = kept[2]["activations"] - kept[1]["activations"]
     one_input = 2 * 32 * config["d_model"] * 2  # rows, length, width, bytes
     beside = kept[1]["activations"] - one_layer

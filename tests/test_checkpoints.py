@@ -168,6 +168,35 @@ def test_a_checkpoint_of_another_trainer_has_no_rollouts(build, tmp_path):
     assert made == [1, 4]  # and the next when it is due
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"steps_per_generation": 4},
+        {"num_iterations": 3},
+        {"per_device_train_batch_size": 8},
+        {"num_generations": 2},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_of_other_batch_sizes_has_no_rollouts(build, tmp_path, other):
+    """What was left of its buffer would be cut into other micro-batches, or learned from another number of times."""
+    options = {"num_iterations": 2, "steps_per_generation": 2, **SAVING}
+    build("diffpo", max_steps=1, **options).train()
+    trainer = build("diffpo", max_steps=3, **(options | other))
+    made = []
+    trainer.rollout = lambda ids, rollout=trainer.rollout: made.append(trainer.state.global_step) or rollout(ids)
+    with pytest.warns(UserWarning, match="made again"):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    assert made[0] == 1 and len(losses(trainer)) == 3
+
+
+@pytest.mark.parametrize("folder", ["/proc/nothing", "file/below"])
+def test_a_folder_that_cannot_be_written_is_found_at_construction(build, tmp_path, folder):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="Nothing can be written in `output_dir=.*Not a directory|No such file"):
+        build("diffpo", path=tmp_path / folder)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_changes_nothing(build, tmp_path, value):
     class Broken(METHODS["diffpo"][1]):

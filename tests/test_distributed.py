@@ -75,5 +75,7 @@ def compare(one, two):
     assert one.keys() == two.keys()
     for method, expected in one.items():
         for key, values in expected.items():
-            assert two[method][key] == pytest.approx(values, abs=2e-4, rel=2e-4), (method, key)
+            # Gradients, divergences and what is made of weights blow up rounding.
+            near = 1e-5 if key in ("loss", "reward", "sampler/nfe", "weights") else 2e-4
+            assert two[method][key] == pytest.approx(values, abs=near, rel=near), (method, key)
         assert len(expected["loss"]) == 4 and any(expected["loss"]) and len(expected["weights"]) > 10

@@ -143,9 +143,11 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, config=None, adapter_kwargs=None, **kwargs):
         """
-        transformers' own. An adapter that was trained with a threshold head has its description in its generation
+        transformers' own, of safetensors unless something else is asked for. An adapter that was trained with a threshold head has its description in its generation
         configuration: its base model is given a head before the adapter is loaded into it.
         """
+        if kwargs.get("use_safetensors") is None:
+            kwargs["use_safetensors"] = True
         name, adapter = pretrained_model_name_or_path, (adapter_kwargs or {}).get("_adapter_model_path")
         if adapter is None and name is not None and find_adapter_config_file(name, **hub_options(kwargs)) is not None:
             adapter = name

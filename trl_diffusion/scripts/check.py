@@ -3,9 +3,9 @@
 
     python -m trl_diffusion.scripts.check GSAI-ML/LLaDA-8B-Instruct
     python -m trl_diffusion.scripts.check GSAI-ML/LLaDA-8B-Instruct --lora_r 64 --load_in_4bit --batch_size 4
-    python -m trl_diffusion.scripts.check Dream-org/Dream-v0-Instruct-7B --full --num_processes 8
+    python -m trl_diffusion.scripts.check Dream-org/Dream-v0-Instruct-7B --full --num_processes 8 --device_memory 80
 
-Nothing is downloaded but these and the generation configuration, and no weights are allocated: what an update keeps
+Says what training takes under every engine, and the command for the fastest that fits. Nothing is downloaded but these and the generation configuration, and no weights are allocated: what an update keeps
 for its backward pass is counted by sending the real model through a forward pass on tensors that have a shape and no
 memory.
 """
@@ -31,7 +31,8 @@ from ..models import (
     token_problems,
 )
 from ..models.hub import hub_options, saved_generation_config
-from .memory import Memory, Update, memory_of
+from .launch import Run, command, engines_for, fastest
+from .memory import ENGINES, Memory, Update, needs_of
 
 
 GIB = 2**30
@@ -44,7 +45,9 @@ class Report:
     model: str
     facts: dict[str, Any] = field(default_factory=dict)
     lora: dict[str, Any] = field(default_factory=dict)
-    memory: Memory | None = None
+    memory: dict[str, Memory] = field(default_factory=dict)
+    engine: str | None = None
+    launch: str | None = None
     bits: int | None = None
     problems: list[str] = field(default_factory=list)
 
@@ -83,9 +86,28 @@ def _look(report: Report, name: str, args: argparse.Namespace) -> None:
     _check_tokens(report, model, name, args)
     report.lora = _lora(model, family, args.lora_r)
     if report.bits is not None:
-        rank = None if args.full else args.lora_r
-        shape = (args.batch_size, args.prompt_length, args.completion_length)
-        report.memory = memory_of(model, Update(*shape, report.bits, family.lora_targets, rank, args.num_processes))
+        _plan(report, model, family, args)
+
+
+def _plan(report: Report, model: PreTrainedModel, family: DiffusionFamily, args: argparse.Namespace) -> None:
+    """What training takes under each engine, and how to launch it."""
+    rank, bits = None if args.full else args.lora_r, report.bits or 16
+    shape = (args.batch_size, args.prompt_length, args.completion_length)
+    length, usual = args.completion_length, getattr(model.config, "block_size", None) or 32
+    block = length if length % usual else usual
+    run = Run(report.model, args.num_processes, args.batch_size, length, block, bits, rank)
+    needs = needs_of(model, Update(*shape, bits, family.lora_targets, rank))
+    report.memory = {name: needs.under(ENGINES[name], run.processes) for name in engines_for(run)}
+    report.engine = fastest(report.memory, args.device_memory * GIB)
+    if report.engine is not None:
+        report.launch = command(run, report.engine)
+        return
+    least = min(memory.total for memory in report.memory.values()) / GIB
+    report.problems.append(
+        f"This takes at least {least:.1f} GiB on each device, of {args.device_memory:g} (`--device_memory`). Take a "
+        "smaller `--batch_size`, more devices (`--num_processes`), or train adapters (without `--full`, with "
+        "`--load_in_4bit`)."
+    )
 
 
 def _empty_model(name: str, args: argparse.Namespace) -> PreTrainedModel:
@@ -173,19 +195,34 @@ def lines(report: Report, args: argparse.Namespace) -> list[str]:
     for name, value in (report.facts | {f"LoRA {n}": v for n, v in report.lora.items()}).items():
         text = ", ".join(value) if isinstance(value, list) else f"{value:,}" if isinstance(value, int) else str(value)
         result.append(f"  {name:16} {text}")
-    if report.memory is not None:
-        how = "all parameters" if args.full else f"LoRA of rank {args.lora_r}"
-        bits = f" on {report.bits}-bit weights" if report.bits != 16 else ""
-        where = f"each of {args.num_processes} devices" if args.num_processes > 1 else "one device"
-        result += [
-            "",
-            f"  An update of {how}{bits} on {where}, {args.batch_size} completions of",
-            f"  {args.completion_length} tokens after prompts of {args.prompt_length} at a time:",
-            *(f"  {name:16} {value / GIB:8.2f} GiB" for name, value in asdict(report.memory).items() if value),
-            "  with gradient checkpointing; computed, not measured",
-        ]
+    if report.memory:
+        result += ["", *_memory_lines(report, args)]
+    if report.launch is not None:
+        result += ["", report.launch]
     result.append("")
     result += [f"PROBLEM: {problem}" for problem in report.problems] or ["Ready to train."]
+    return result
+
+
+def _memory_lines(report: Report, args: argparse.Namespace) -> list[str]:
+    how = "all parameters" if args.full else f"LoRA of rank {args.lora_r}"
+    bits = f" on {report.bits}-bit weights" if report.bits != 16 else ""
+    where = f"each of {args.num_processes} devices" if args.num_processes > 1 else "one device"
+    result = [
+        f"  Training {how}{bits}, {args.batch_size} completions of {args.completion_length} tokens after prompts of",
+        f"  {args.prompt_length} at a time, with gradient checkpointing: GiB on {where}; computed, not measured",
+        "",
+        f"  {'':16} {'rollout':>8} {'update':>8} {'host':>8}",
+    ]
+    for name, memory in report.memory.items():
+        numbers = (memory.rollout, memory.update, memory.host)
+        fits = "" if memory.total <= args.device_memory * GIB else "  does not fit"
+        result.append(f"  {name:16} " + " ".join(f"{value / GIB:8.2f}" for value in numbers) + fits)
+    if report.engine is not None:
+        result += ["", f"  Of the update under {report.engine}:"]
+        parts = ("weights", "optimizer", "buckets", "gradients", "units", "cast", "checkpointed", "logits")
+        memory = report.memory[report.engine]
+        result += [f"  {part:16} {getattr(memory, part) / GIB:8.2f}" for part in parts if getattr(memory, part)]
     return result
 
 
@@ -206,7 +243,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--prompt_length", type=_count, default=256)
     parser.add_argument("--completion_length", type=_count, default=256)
     parser.add_argument("--lora_r", type=_count, default=16)
-    parser.add_argument("--num_processes", type=_count, default=1, help="Devices; ZeRO-3 shards `--full` over them.")
+    parser.add_argument("--num_processes", type=_count, default=1, help="Devices.")
+    parser.add_argument("--device_memory", type=float, default=80.0, help="GiB of each device.")
     weights = parser.add_mutually_exclusive_group()
     weights.add_argument("--load_in_4bit", action="store_true")
     weights.add_argument("--load_in_8bit", action="store_true")

@@ -41,8 +41,6 @@ class Update:
             Names of these layers.
         lora_r (`int`, *optional*):
             Rank of their adapters; without it, all parameters are trained.
-        processes (`int`, *optional*, defaults to `1`):
-            Devices. Full training is sharded over them, as by ZeRO-3; adapters are not.
     """
 
     rows: int
@@ -51,7 +49,43 @@ class Update:
     bits: int
     targets: tuple[str, ...]
     lora_r: int | None = None
-    processes: int = 1
+
+
+@dataclass(frozen=True)
+class Engine:
+    """
+    What an engine divides between the devices.
+
+    Args:
+        parameters (`bool`, *optional*):
+            Whether it divides the parameters. They are gathered for rollouts.
+        gradients (`bool`, *optional*):
+            Whether it divides the gradients.
+        optimizer (`bool`, *optional*):
+            Whether it divides what the optimizer keeps.
+        deepspeed (`bool`, *optional*):
+            DeepSpeed holds weights and gradients in bfloat16, and lets the optimizer keep a float32 copy of weights.
+            Others hold float32, TRL's default, of what is trained.
+        offload (`bool`, *optional*):
+            Whether what is divided lies in the memory of the host.
+    """
+
+    parameters: bool = False
+    gradients: bool = False
+    optimizer: bool = False
+    deepspeed: bool = False
+    offload: bool = False
+
+
+# By the name of their file in examples/accelerate_configs. The first that fits is the fastest.
+ENGINES = {
+    "multi_gpu": Engine(),
+    "zero1": Engine(optimizer=True, deepspeed=True),
+    "zero2": Engine(optimizer=True, gradients=True, deepspeed=True),
+    "fsdp2": Engine(optimizer=True, gradients=True, parameters=True),
+    "zero3": Engine(optimizer=True, gradients=True, parameters=True, deepspeed=True),
+    "zero3_offload": Engine(optimizer=True, gradients=True, parameters=True, deepspeed=True, offload=True),
+}
 
 
 @dataclass
@@ -59,19 +93,24 @@ class Memory:
     """
     Bytes on one device.
 
-    Full training takes 16 bytes per parameter, whether the weights are in float32 (TRL's default) under autocast, or
-    in bfloat16 with DeepSpeed's float32 copy.
-
     Args:
         weights (`float`):
-            The model: float32 in full training; with adapters, bfloat16 or quantised, and the adapters in float32, on
-            quantised weights in bfloat16.
-        gradients (`float`):
-            Of the parameters that are trained, in their precision.
+            The model: with adapters, bfloat16 or quantised, and the adapters in float32, on quantised weights in
+            bfloat16.
         optimizer (`float`):
-            AdamW's two moments of these, in the same.
+            AdamW's two moments of what is trained, and DeepSpeed's copy of it.
+        gradients (`float`):
+            Of what is trained: those of earlier micro-batches are there while the next one is computed.
+        buckets (`float`):
+            In which DDP sends gradients: as large again, and there from the first update on.
         gathered (`float`):
-            The whole model in bfloat16, which rollouts gather if it is sharded.
+            The whole model in bfloat16, which rollouts gather if it is divided.
+        units (`float`):
+            Two of what an update gathers at a time (a layer or an embedding): the one in use, and the next.
+        cast (`float`):
+            The copies in bfloat16 that autocast keeps of float32 weights during a pass.
+        step (`float`):
+            The float32 gradients that DeepSpeed's optimizer makes for its step, when activations are gone.
         activations (`float`):
             What the forward pass of one micro-batch keeps for the backward pass.
         checkpointed (`float`):
@@ -79,27 +118,108 @@ class Memory:
         logits (`float`):
             Of one chunk of positions, with what their scores and gradients take: in float32 four times, and once in
             bfloat16. More positions take no more.
-        total (`float`):
-            With gradient checkpointing, TRL's default.
+        host (`float`):
+            What is offloaded: in the memory of the host, for each device.
+        rollout (`float`):
+            The most that a rollout takes: what is held, gathered and cast, and one chunk of logits.
+        update (`float`):
+            The most that an update takes, with gradient checkpointing, TRL's default.
     """
 
     weights: float
-    gradients: float
     optimizer: float
+    gradients: float
+    buckets: float
     gathered: float
+    units: float
+    cast: float
+    step: float
     activations: float
     checkpointed: float
     logits: float
-    total: float = field(init=False)
+    host: float
+    rollout: float = field(init=False)
+    update: float = field(init=False)
 
     def __post_init__(self) -> None:
-        held = self.weights + self.gradients + self.optimizer
-        self.total = held + max(self.gathered, self.checkpointed + self.logits)  # a rollout, or an update
+        held = self.weights + self.optimizer + self.buckets
+        self.rollout = held + self.gathered + self.cast + self.logits
+        passing = self.units + self.cast + self.checkpointed + self.logits
+        self.update = held + self.gradients + max(passing, self.step)
+
+    @property
+    def total(self) -> float:
+        """The most of both."""
+        return max(self.rollout, self.update)
 
 
-def memory_of(model: PreTrainedModel, update: Update) -> Memory:
+@dataclass(frozen=True)
+class Needs:
     """
-    Bytes that an update takes, computed in bfloat16.
+    What an update takes wherever it runs.
+
+    Args:
+        frozen (`float`):
+            Bytes of the parameters that are not trained.
+        trained (`int`):
+            Number of those that are.
+        width (`int`):
+            Bytes of each, where the engine does not change that.
+        largest (`int`):
+            Number of parameters of the largest layer or embedding.
+        activations, checkpointed, logits (`float`):
+            See [`Memory`].
+    """
+
+    frozen: float
+    trained: int
+    width: int
+    largest: int
+    activations: float
+    checkpointed: float
+    logits: float
+
+    def under(self, engine: Engine, processes: int) -> Memory:
+        """
+        Bytes on each of so many devices.
+
+        Args:
+            engine ([`Engine`]):
+                What is divided between them.
+            processes (`int`):
+                Their number.
+        """
+
+        def share(is_divided: bool) -> float:
+            return 1 / processes if is_divided else 1.0
+
+        width = 2 if engine.deepspeed else self.width
+        weights = (self.frozen + width * self.trained) * share(engine.parameters)
+        # Two moments, and DeepSpeed's copy, all in float32.
+        optimizer = (12 if engine.deepspeed else 2 * width) * self.trained * share(engine.optimizer)
+        gradients = width * self.trained * share(engine.gradients)
+        is_ddp = not engine.deepspeed and not engine.parameters
+        # A copy of the gradients that it is to divide, and these in float32.
+        step = (4 + 2 * engine.gradients) * self.trained * share(engine.optimizer) if engine.deepspeed else 0.0
+        return Memory(
+            weights=0.0 if engine.offload else weights,
+            optimizer=0.0 if engine.offload else optimizer,
+            gradients=0.0 if engine.offload else gradients,
+            buckets=gradients if is_ddp and processes > 1 else 0.0,
+            gathered=self.frozen + 2.0 * self.trained if engine.parameters else 0.0,
+            units=2 * 2.0 * self.largest if engine.parameters else 0.0,
+            cast=2.0 * self.trained if is_ddp and width == 4 else 0.0,
+            step=0.0 if engine.offload else step,
+            activations=self.activations,
+            checkpointed=self.checkpointed,
+            logits=self.logits,
+            host=weights + optimizer + gradients + step if engine.offload else 0.0,
+        )
+
+
+def needs_of(model: PreTrainedModel, update: Update) -> Needs:
+    """
+    What an update takes, computed in bfloat16.
 
     Args:
         model ([`~transformers.PreTrainedModel`]):
@@ -107,11 +227,10 @@ def memory_of(model: PreTrainedModel, update: Update) -> Memory:
         update ([`Update`]):
             The update.
     """
-    frozen, trained, processes = 0.0, sum(p.numel() for p in model.parameters()), update.processes
-    gathered = 2.0 * trained if processes > 1 else 0.0
-    width = 4 if update.bits == 16 else 2
+    frozen, trained = 0.0, sum(p.numel() for p in model.parameters())
+    layers = (sum(p.numel() for p in layer.parameters()) for layer in cast(Any, model).model.layers)
+    largest = max(*layers, *(p.numel() for p in model.parameters()))
     if update.lora_r is not None:
-        processes, gathered = 1, 0.0
         for name, parameter in model.named_parameters():
             quantised = parameter.dim() == 2 and name.split(".")[-2] in update.targets
             frozen += parameter.numel() * _BYTES_PER_WEIGHT[update.bits if quantised else 16](parameter.shape[-1])
@@ -124,11 +243,11 @@ def memory_of(model: PreTrainedModel, update: Update) -> Memory:
     model.gradient_checkpointing_enable()
     model.enable_input_require_grads()
     inputs = kept_for_backward(model, *shape)
-    return Memory(
-        weights=frozen + width * trained / processes,
-        gradients=width * trained / processes,
-        optimizer=2 * width * trained / processes,
-        gathered=gathered,
+    return Needs(
+        frozen=frozen,
+        trained=trained,
+        width=4 if update.bits == 16 else 2,
+        largest=largest,
         activations=activations,
         checkpointed=inputs + (activations - inputs) / model.config.num_hidden_layers,
         logits=18 * min(update.rows * update.completion_length * vocabulary, max(MAX_LOGITS, vocabulary)),

@@ -62,7 +62,7 @@ def anyone_busy(accelerator: Accelerator, busy: bool, error: Exception | None = 
         flags = torch.tensor([float(busy), float(error is not None)], device=accelerator.device)
         busy_ones, failed_ones = accelerator.reduce(flags, "sum").tolist()
         if failed_ones:
-            messages = gather_object([None if error is None else f"{type(error).__name__}: {error}"])
+            messages = gather_object([None if error is None else _described(error)])
             if error is None:
                 index, message = next((i, text) for i, text in enumerate(messages) if text is not None)
                 raise PeerError(f"Process {index} of {accelerator.num_processes} failed: {message}")
@@ -70,3 +70,7 @@ def anyone_busy(accelerator: Accelerator, busy: bool, error: Exception | None = 
     if error is not None:
         raise error
     return busy
+
+
+def _described(error: Exception) -> str:
+    return " ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])

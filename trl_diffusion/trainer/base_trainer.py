@@ -30,6 +30,7 @@ from .model_card import make_model_card
 from .preflight import (
     check_dataset,
     check_model,
+    check_output_dir,
     check_peft_config,
     check_processing_class,
     keep_4bit_layers_differentiable,
@@ -83,6 +84,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
             args = self._config_class(f"{model_id.split('/')[-1] or 'model'}-{self._name}")
         if not isinstance(args, self._config_class):
             raise TypeError(f"`args` must be a {self._config_class.__name__}, got {type(args).__name__}.")
+        check_output_dir(args)
         check_processing_class(processing_class)
         for dataset, name in ((train_dataset, "train_dataset"), (eval_dataset, "eval_dataset")):
             if dataset is not None:

@@ -20,6 +20,7 @@ def divergence(what: str, value: float | torch.Tensor | None, update: int) -> Fl
         update (`int`):
             The update that it belongs to.
     """
+    value = value.detach() if isinstance(value, torch.Tensor) else value
     if value is None or math.isfinite(value):
         return None
     return FloatingPointError(

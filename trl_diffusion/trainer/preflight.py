@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -29,6 +31,23 @@ if TYPE_CHECKING:
 
 # What reward functions receive beside the dataset's columns.
 RESERVED_COLUMNS = {"nfe", "threshold"}
+
+
+def check_output_dir(args: DiffusionGRPOConfig) -> None:
+    """
+    Refuse a folder in which nothing can be written: at the first checkpoint it would be too late.
+
+    Raises:
+        `ValueError`: With what the operating system says.
+    """
+    if not args.should_save:
+        return
+    try:
+        os.makedirs(cast(str, args.output_dir), exist_ok=True)
+        with tempfile.TemporaryFile(dir=args.output_dir):
+            pass
+    except OSError as error:
+        raise ValueError(f"Nothing can be written in `output_dir={args.output_dir!r}`: {error}.") from None
 
 
 def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_config: Any | None) -> None:

@@ -294,7 +294,7 @@ class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
 
     def progress(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Where training is between two rollouts, with what is left to learn from the last one."""
-        state = {"step": self._step, "metrics": dict(self._metrics["train"]), "buffer": 0}
+        state = {"step": self._step, "metrics": dict(self._metrics["train"]), "buffer": 0, "plan": self._plan}
         if self._buffered_inputs is None or self._step % self._steps_per_rollout == 0:
             return {}, state
         state["buffer"] = len(self._buffered_inputs)
@@ -307,7 +307,9 @@ class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
         return tensors, state
 
     def restore_progress(self, tensors: dict[str, torch.Tensor], state: dict[str, Any] | None) -> None:
-        # A checkpoint of another trainer, or of another number of processes: prompts are in step with the count.
+        if state is not None and state["plan"] != self._plan:
+            state = None
+        # Of another trainer, another number of processes or another plan: prompts are in step with the count.
         self._step = self.state.global_step * self.args.gradient_accumulation_steps
         self._buffered_inputs = None
         for _ in range(int(self.state.epoch or 0)):  # TRL would shuffle as in the first epoch
@@ -315,8 +317,8 @@ class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
         if state is None:
             if self._step % self._steps_per_rollout:
                 warnings.warn(
-                    "The checkpoint has no rollouts for this process, and was taken before its rollouts were used "
-                    "up: they are made again.",
+                    "The checkpoint has no rollouts for this process and these batch sizes, and was taken before its "
+                    "rollouts were used up: they are made again.",
                     stacklevel=2,
                 )
             return
@@ -328,6 +330,13 @@ class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
                 place, name = key.split(".", 1)
                 buffer[int(place)][name] = values
             self._buffered_inputs = buffer  # type: ignore[assignment]
+
+    @property
+    def _plan(self) -> list[int]:
+        """What a buffer of rollouts depends on."""
+        args = self.args
+        batch = [args.per_device_train_batch_size, args.gradient_accumulation_steps]
+        return [*batch, cast(int, args.steps_per_generation), self.num_generations, self.num_iterations]
 
     @property
     def _steps_per_rollout(self) -> int:

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which engine to train under, and the command that does."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from .memory import ENGINES, Memory
+
+
+@dataclass(frozen=True)
+class Run:
+    """
+    A run to be launched.
+
+    Args:
+        model (`str`):
+            A model's id on the Hub, or a folder.
+        processes (`int`):
+            Devices.
+        batch_size (`int`):
+            Completions in a micro-batch.
+        completion_length (`int`):
+            Their tokens.
+        block_length (`int`):
+            Tokens of a block of these.
+        bits (`int`):
+            Of frozen weights: 16, 8 or 4.
+        lora_r (`int`, *optional*):
+            Rank of the adapters; without it, all parameters are trained.
+    """
+
+    model: str
+    processes: int
+    batch_size: int
+    completion_length: int
+    block_length: int
+    bits: int = 16
+    lora_r: int | None = None
+
+
+def engines_for(run: Run) -> list[str]:
+    """Names of the engines that it may run under. DeepSpeed's and FSDP do not divide quantised weights."""
+    if run.processes == 1 or run.bits != 16:
+        return ["multi_gpu"]
+    return list(ENGINES)
+
+
+def fastest(memories: dict[str, Memory], device_memory: float) -> str | None:
+    """The first engine whose memory, in bytes, is there; `None` if all take more."""
+    return next((engine for engine, memory in memories.items() if memory.total <= device_memory), None)
+
+
+def command(run: Run, engine: str) -> str:
+    """The command line that trains with DiFFPO."""
+    launch = ["python"]
+    if run.processes > 1:
+        launch = ["accelerate", "launch", "--config_file", f"examples/accelerate_configs/{engine}.yaml"]
+        launch += ["--num_processes", str(run.processes)]
+    options = ["--model_name_or_path", run.model, "--dataset_name", "<dataset>", "--output_dir", "<folder>"]
+    options += ["--per_device_train_batch_size", str(run.batch_size)]
+    completions = run.batch_size * run.processes
+    if completions % 8:  # TRL's group
+        options += ["--num_generations", str(completions)]
+    options += ["--max_completion_length", str(run.completion_length), "--block_length", str(run.block_length)]
+    if run.lora_r is not None:
+        options += ["--use_peft", "--lora_r", str(run.lora_r), "--dtype", "bfloat16"]
+    if run.bits != 16:
+        options += [f"--load_in_{run.bits}bit"]
+    return shlex.join([*launch, "examples/diffpo.py"]) + " \\\n    " + " ".join(map(_quoted, options))
+
+
+def _quoted(option: str) -> str:
+    return option if option.startswith("<") else shlex.quote(option)
