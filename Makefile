@@ -6,7 +6,7 @@ TORCH := torch==2.13.0
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help setup quickstart test test-fast test-distributed lint format build bench clean
+.PHONY: help setup quickstart test test-fast test-distributed lint format build bench audit soak clean
 
 help:
 	@echo "make quickstart   train the embedded model with DiFFPO, print the gain, draw it (5 minutes, no GPU)"
@@ -15,6 +15,8 @@ help:
 	@echo "make test-fast    run the tests that take seconds"
 	@echo "make lint         check style and types"
 	@echo "make bench        measure rollouts and updates against plain implementations"
+	@echo "make soak         train for an hour while things go wrong"
+	@echo "make audit        look for known vulnerabilities in what is installed (needs the network)"
 	@echo "make build        build and check the wheel and the sdist"
 	@echo "make clean        remove what the others made"
 
@@ -69,5 +71,14 @@ build: setup
 bench: setup
 	$(BIN)/python benchmarks/speed.py --output speed.json --picture speed.png
 
+soak: setup
+	$(BIN)/python -m tests.soak --output soak.json
+
+# In an environment of its own, so that its dependencies are not among those that it looks at.
+audit: setup
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet pip-audit
+	$(VENV)-audit/bin/pip-audit --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-audit build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -143,8 +143,9 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, config=None, adapter_kwargs=None, **kwargs):
         """
-        transformers' own, of safetensors unless something else is asked for. An adapter that was trained with a threshold head has its description in its generation
-        configuration: its base model is given a head before the adapter is loaded into it.
+        transformers' own, of safetensors unless something else is asked for. An adapter that was trained with a
+        threshold head has its description in its generation configuration: its base model is given a head before the
+        adapter is loaded into it.
         """
         if kwargs.get("use_safetensors") is None:
             kwargs["use_safetensors"] = True

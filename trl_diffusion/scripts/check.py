@@ -5,9 +5,9 @@
     python -m trl_diffusion.scripts.check GSAI-ML/LLaDA-8B-Instruct --lora_r 64 --load_in_4bit --batch_size 4
     python -m trl_diffusion.scripts.check Dream-org/Dream-v0-Instruct-7B --full --num_processes 8 --device_memory 80
 
-Says what training takes under every engine, and the command for the fastest that fits. Nothing is downloaded but these and the generation configuration, and no weights are allocated: what an update keeps
-for its backward pass is counted by sending the real model through a forward pass on tensors that have a shape and no
-memory.
+Says what training takes under every engine, and the command for the fastest that fits. Nothing is downloaded but
+these and the generation configuration, and no weights are allocated: what an update keeps for its backward pass is
+counted by sending the real model through a forward pass on tensors that have a shape and no memory.
 """
 
 from __future__ import annotations

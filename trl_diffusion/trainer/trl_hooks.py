@@ -332,11 +332,11 @@ class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
             self._buffered_inputs = buffer  # type: ignore[assignment]
 
     @property
-    def _plan(self) -> list[int]:
+    def _plan(self) -> list[int | None]:
         """What a buffer of rollouts depends on."""
         args = self.args
-        batch = [args.per_device_train_batch_size, args.gradient_accumulation_steps]
-        return [*batch, cast(int, args.steps_per_generation), self.num_generations, self.num_iterations]
+        batch: list[int | None] = [args.per_device_train_batch_size, args.gradient_accumulation_steps]
+        return [*batch, args.steps_per_generation, self.num_generations, self.num_iterations]
 
     @property
     def _steps_per_rollout(self) -> int:
