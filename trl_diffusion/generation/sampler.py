@@ -109,6 +109,7 @@ class DiffusionSampler:
         seeds: torch.Tensor | None = None,
         threshold: torch.Tensor | None = None,
         anyone_busy: Callable[[bool], bool] = bool,
+        on_step: Callable[[Trajectory], object] | None = None,
     ) -> Trajectory:
         """
         Complete a batch of prompts.
@@ -126,6 +127,8 @@ class DiffusionSampler:
             anyone_busy (`Callable[[bool], bool]`, *optional*):
                 For models sharded over processes: receives whether this process still has work and returns whether
                 any has. A process without work then runs dummy passes, so that all make the same number of them.
+            on_step (`Callable[[Trajectory], object]`, *optional*):
+                Called after each step with what has been recorded so far, on the host; to look at, not to change.
 
         Returns:
             [`Trajectory`]: on the device of `input_ids`.
@@ -155,6 +158,8 @@ class DiffusionSampler:
             while anyone_busy(run.busy):
                 if run.busy:
                     run.step()
+                    if on_step is not None:
+                        on_step(run.trajectory)
                 else:
                     self._dummy_pass(device)
         return run.trajectory.to(device)

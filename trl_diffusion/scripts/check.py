@@ -233,8 +233,8 @@ def _count(text: str) -> int:
     return value
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+def make_parser() -> argparse.ArgumentParser:
+    """The command line's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="A model's id on the Hub, or a folder.")
     parser.add_argument("--revision")
@@ -250,7 +250,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     weights.add_argument("--load_in_8bit", action="store_true")
     weights.add_argument("--full", action="store_true", help="Train all parameters instead of LoRA.")
     parser.add_argument("--json", action="store_true", help="For programs.")
-    return parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    return make_parser().parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What several commands ask for: a model, a task, how to decode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .. import DiffusionGenerationConfig, embedded
+from ..tasks import get_task
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from ..tasks import Task
+
+EMBEDDED = "embedded/"
+
+
+@dataclass
+class ModelArguments:
+    """Which model, and how to load it."""
+
+    model_name_or_path: str = field(
+        metadata={"help": "A model's id on the Hub, a folder, or 'embedded/sudoku' or 'embedded/countdown'."}
+    )
+    model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the Hub."})
+    dtype: str = field(default="auto", metadata={"help": "'auto', 'float32' or 'bfloat16'."})
+    attn_implementation: str | None = field(default=None, metadata={"help": "transformers' name of a kernel."})
+    device: str | None = field(default=None, metadata={"help": "By default a GPU, if there is one."})
+
+
+@dataclass
+class TaskArguments:
+    """Which problems."""
+
+    task: str = field(metadata={"help": "A task by its name: gsm8k, math500, countdown, countdown4, sudoku, ..."})
+    split: str = field(default="test", metadata={"help": "'train' or 'test'."})
+    size: int | None = field(default=None, metadata={"help": "Number of problems; all by default, of puzzles 500."})
+    style: str | None = field(default=None, metadata={"help": "Prompt format, such as 'reasoning' or 'boxed'."})
+    task_options: dict | str | None = field(
+        default=None, metadata={"help": "More options of the task's loader, as JSON: '{\"shots\": 4}'."}
+    )
+
+
+def _optional(config: type, left_out: set[str]) -> type:
+    """The fields of a configuration, each of which may be left to the model."""
+    kinds = {"int": int, "float": float, "bool": bool, "str": str}
+    columns: list[Any] = []
+    for f in fields(config):
+        if f.name not in left_out:
+            kind = kinds[str(f.type).removesuffix(" | None")]
+            columns.append((f.name, kind | None, field(default=None, metadata=dict(f.metadata))))
+    return make_dataclass("DecodingArguments", columns, namespace={"__doc__": "How to decode."})
+
+
+# Ends of text are the model's; the length of blocks and canvas, rules and thresholds can be said.
+DecodingArguments = _optional(DiffusionGenerationConfig, {"eos_token_ids"})
+
+
+def model_path(name: str) -> str:
+    """The folder of an embedded model, or the name as it is."""
+    return embedded.path(name.removeprefix(EMBEDDED)) if name.startswith(EMBEDDED) else name
+
+
+def load_model(args: ModelArguments) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model and its tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    name = model_path(args.model_name_or_path)
+    if args.device is None:
+        args.device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name != args.model_name_or_path and args.device == "cpu":
+        torch.set_num_threads(1)  # the embedded models are so small that threads would wait for each other
+    options = {"revision": args.model_revision} if args.model_revision else {}
+    tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    model = AutoModelForCausalLM.from_pretrained(
+        name, dtype=args.dtype, attn_implementation=args.attn_implementation, device_map=args.device, **options
+    )
+    return model.eval(), tokenizer
+
+
+def load_problems(args: TaskArguments, model_name: str) -> tuple[Task, Dataset]:
+    """The task, and its problems in the format that suits the model."""
+    task = get_task(args.task)
+    options: dict[str, Any] = dict(args.task_options) if isinstance(args.task_options, dict) else {}
+    if isinstance(args.task_options, str):
+        raise ValueError(f"`task_options` must be a JSON object, got {args.task_options!r}.")
+    style = args.style or ("compact" if model_name.startswith(EMBEDDED) else None)
+    if style is not None:
+        options["style"] = style
+    size = args.size
+    if size is None and task.generated:
+        size = 500
+    return task, task.load(args.split, size, **options)
+
+
+def decoder_of(model: PreTrainedModel, args: Any, **defaults: Any) -> DiffusionGenerationConfig:
+    """
+    What the model carries, changed by what was said; where it carries nothing, the defaults.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]):
+            The model.
+        args (`DecodingArguments`):
+            What was said.
+        defaults:
+            For models that carry nothing.
+    """
+    said = {f.name: value for f in fields(args) if (value := getattr(args, f.name)) is not None}
+    try:
+        return DiffusionGenerationConfig.from_model(model, **said)
+    except ValueError as error:
+        if "carries no decoding settings" not in str(error):
+            raise
+        return DiffusionGenerationConfig(**defaults | said)

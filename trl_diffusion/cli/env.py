@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`trl-diffusion env`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..version import __version__
+
+
+def run(words: Sequence[str]) -> int:
+    if words:
+        raise ValueError(f"`env` takes no options, got {' '.join(words)}.")
+    from trl.scripts.env import print_env
+
+    print_env()
+    print(f"- trl-diffusion version: {__version__}")
+    return 0

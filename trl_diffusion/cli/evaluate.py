@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`trl-diffusion eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .parsing import TrlParser, make_parser, parse
+
+
+DESCRIPTION = """Decode a task's problems, keep the answers in a file, and score them.
+
+    trl-diffusion eval --model_name_or_path embedded/sudoku --task sudoku --temperature 0
+    trl-diffusion eval --model_name_or_path GSAI-ML/LLaDA-8B-Instruct --task gsm8k --output_file llada-gsm8k.jsonl \\
+        --max_new_tokens 256 --block_length 32 --unmasking confidence_threshold --max_batch_size 16
+    accelerate launch --num_processes 8 -m trl_diffusion.cli eval --config evaluation.yaml
+
+What is not said about decoding is what the model carries, as training has left it. A run that was killed goes on when it
+is started again with the same `--output_file`; `trl-diffusion score` scores it once more, without the model."""
+
+
+@dataclass
+class EvalArguments:
+    """How many answers, and where to keep them."""
+
+    output_file: str | None = field(default=None, metadata={"help": "File for the answers, with all to repeat them."})
+    num_samples: int = field(default=1, metadata={"help": "Answers per problem, for pass@k."})
+    batch_size: int = field(default=64, metadata={"help": "Answers that are decoded, and then kept, at a time."})
+    seed: int = field(default=0, metadata={"help": "Seed of the sampling, and of the choice of problems."})
+
+
+def make() -> TrlParser:
+    from .arguments import DecodingArguments, ModelArguments, TaskArguments
+
+    return make_parser("eval", DESCRIPTION, ModelArguments, TaskArguments, EvalArguments, DecodingArguments)
+
+
+def run(words: Sequence[str]) -> int:
+    from accelerate import PartialState
+
+    from ..evaluation import generate, score
+    from .arguments import decoder_of, load_model, load_problems
+    from .tables import print_evaluation
+
+    model_args, task_args, args, decoding = parse(make(), words)
+    processes = PartialState()
+    if processes.num_processes > 1:
+        model_args.device = str(processes.device)
+    task, dataset = load_problems(task_args, model_args.model_name_or_path)
+    model, tokenizer = load_model(model_args)
+    decoder = decoder_of(
+        model, decoding, max_new_tokens=task.completion_length, block_length=task.block_length, temperature=0.0
+    )
+    generations = generate(
+        model,
+        tokenizer,
+        dataset,
+        decoder,
+        args.output_file,
+        num_samples=args.num_samples,
+        batch_size=args.batch_size,
+        seed=args.seed,
+        accelerator=processes if processes.num_processes > 1 else None,
+    )
+    if processes.is_main_process:
+        print_evaluation(task.name, score(generations, task.reward))
+    return 0

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The command `trl-diffusion`.
+
+A command is a module with `DESCRIPTION`, `make_parser(prog)` and `run(arguments)`, and is imported when it is called:
+`--help` does not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+
+# Name, module and what it does.
+COMMANDS = {
+    "train": ("train", "Train a model by a method: trl-diffusion train diffpo --task sudoku ..."),
+    "eval": ("evaluate", "Decode a task's problems, keep the answers, score them"),
+    "frontier": ("frontier", "Accuracy against forward passes, of one or several models"),
+    "score": ("score", "Score answers that `eval` has kept, or compare two sets of them"),
+    "generate": ("generate", "Complete a prompt"),
+    "chat": ("chat", "Talk to a model"),
+    "inspect": ("inspect", "Whether a checkpoint can be trained here, and what it will take"),
+    "env": ("env", "Versions and devices, for a bug report"),
+    "completion": ("completion", "A script that completes these commands in bash or zsh"),
+}
+DEBUG = "TRL_DIFFUSION_DEBUG"
+
+
+def usage() -> str:
+    """What `--help` prints."""
+    lines = [
+        "usage: trl-diffusion <command> [options]",
+        "",
+        "Reinforcement learning for diffusion language models.",
+        "",
+    ]
+    lines += [f"  {name:12} {what}" for name, (_, what) in COMMANDS.items()]
+    lines += ["", "`trl-diffusion <command> --help` describes a command. All options can stand in a YAML file, too:"]
+    lines += ["`--config file.yaml`; those on the command line win."]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run a command.
+
+    Args:
+        arguments (`Sequence[str]`, *optional*):
+            The command line, without the program's name. That of this process by default.
+
+    Returns:
+        `int`: the exit code: 0, 1 if the command failed, 2 if it was not understood, 130 if it was interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if words else 2
+    if words[0] == "--version":
+        from ..version import __version__
+
+        print(__version__)
+        return 0
+    if words[0] not in COMMANDS:
+        print(f"{usage()}\n\nerror: there is no command {words[0]!r}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f".{COMMANDS[words[0]][0]}", __package__)
+    try:
+        return module.run(words[1:])
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, OSError, ImportError, TypeError, FloatingPointError) as error:
+        if os.environ.get(DEBUG):
+            raise
+        print(f"error: {error}\n({DEBUG}=1 shows where it comes from)", file=sys.stderr)
+        return 1

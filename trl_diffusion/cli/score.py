@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`trl-diffusion score`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .parsing import TrlParser, make_parser, parse
+
+
+DESCRIPTION = """Score answers that `trl-diffusion eval` has kept, without the model; or compare two sets of them.
+
+    trl-diffusion score --generations before.jsonl --task gsm8k
+    trl-diffusion score --generations before.jsonl after.jsonl --task gsm8k
+    trl-diffusion score --generations before.jsonl --reward my_package.rewards:strict"""
+
+
+@dataclass
+class ScoreArguments:
+    """Which answers, and who judges them."""
+
+    generations: list[str] = field(metadata={"help": "One file, or two of the same problems to compare."})
+    task: str | None = field(default=None, metadata={"help": "A task by its name, whose reward judges."})
+    reward: str | None = field(default=None, metadata={"help": "Another judge: 'module:function'."})
+
+
+def make() -> TrlParser:
+    return make_parser("score", DESCRIPTION, ScoreArguments)
+
+
+def run(words: Sequence[str]) -> int:
+    from ..evaluation import compare, load_generations, score
+    from ..tasks import get_task
+    from .imports import import_function
+    from .tables import print_comparison, print_evaluation
+
+    (args,) = parse(make(), words)
+    if (args.task is None) == (args.reward is None):
+        raise ValueError("Either `--task` or `--reward` says who judges.")
+    if len(args.generations) > 2:
+        raise ValueError(f"`--generations` takes one file, or two to compare, got {len(args.generations)}.")
+    reward = get_task(args.task).reward if args.task is not None else import_function(args.reward, "--reward")
+    sets = [load_generations(path) for path in args.generations]
+    for path, generations in zip(args.generations, sets, strict=True):
+        print_evaluation(path, score(generations, reward))
+    if len(sets) == 2:
+        print_comparison(*args.generations, compare(*sets, reward))
+    return 0

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`trl-diffusion train`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from .parsing import make_parser, options_of, parse, unrecognised
+
+
+DESCRIPTION = """Train a model by a method, on a task or on a dataset of your own.
+
+    trl-diffusion train diffpo --model_name_or_path embedded/sudoku --task sudoku --style compact \\
+        --output_dir sudoku --max_completion_length 16 --block_length 16 --max_steps 60
+    trl-diffusion train dmpo --config recipe.yaml --learning_rate 2e-6
+    trl-diffusion train agrpo --config recipe.yaml --accelerate_config zero3 --num_processes 8
+    trl-diffusion train diffpo --config recipe.yaml --dataset_name me/problems --reward my_rewards:accuracy
+
+Methods: {methods}. Their options are those of TRL's GRPOConfig, and their own; a model's, those of TRL's ModelConfig;
+all that is none of these goes to `accelerate launch`, and `--accelerate_config` takes one of {configs}, or a file.
+Started again with the same `--output_dir`, a run goes on from its last checkpoint."""
+
+
+@dataclass
+class TrainArguments:
+    """What to learn."""
+
+    task: str | None = field(default=None, metadata={"help": "A task by its name: its problems and its rewards."})
+    style: str = field(default="reasoning", metadata={"help": "The task's prompt format."})
+    train_size: int | None = field(default=None, metadata={"help": "Number of problems; all by default."})
+    task_options: dict | str | None = field(
+        default=None, metadata={"help": "More options of the task's loader, as JSON: '{\"shots\": 4}'."}
+    )
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "Instead of a task: a dataset with a column 'prompt', and those of `reward`."}
+    )
+    dataset_train_split: str = field(default="train", metadata={"help": "Its split."})
+    reward: list[str] | None = field(
+        default=None, metadata={"help": "Instead of the task's: functions as TRL takes them, 'module:function'."}
+    )
+
+
+def configurations() -> list[str]:
+    """Names of the engines' configurations that come with the library."""
+    folder = files("trl_diffusion") / "accelerate_configs"
+    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+
+
+def methods() -> dict[str, tuple[type, type]]:
+    """Configuration and trainer of each method, by its name."""
+    from .. import trainer
+
+    names = [name.removesuffix("Trainer") for name in trainer.__all__ if name.endswith("Trainer")]
+    kinds = {name: (getattr(trainer, f"{name}Config"), getattr(trainer, f"{name}Trainer")) for name in names}
+    return {
+        method.__module__.rsplit(".", 1)[1].removesuffix("_trainer"): (config, method)
+        for config, method in kinds.values()
+    }
+
+
+def run(words: Sequence[str]) -> int:
+    kinds = methods()
+    description = DESCRIPTION.format(methods=", ".join(kinds), configs=", ".join(configurations()))
+    if not words or words[0] in ("-h", "--help"):
+        print(f"usage: trl-diffusion train <method> [options]\n\n{description}")
+        return 0 if words else 2
+    if words[0] not in kinds:
+        print(f"error: {unrecognised(words[:1], list(kinds))}; methods are {', '.join(kinds)}", file=sys.stderr)
+        return 2
+    return _run(words[0], list(words[1:]), *kinds[words[0]], description)
+
+
+def parser_of(method: str, config: type, description: str = "") -> Any:
+    """The options of a method."""
+    from trl import ModelConfig
+
+    return make_parser(f"train {method}", description, TrainArguments, config, ModelConfig)
+
+
+def _run(method: str, words: list[str], config: type, trainer: type, description: str) -> int:
+    parser = parser_of(method, config, description)
+    *_, from_config, from_words = parser.parse_args_and_config(
+        list(words), return_remaining_strings=True, separate_remaining_strings=True
+    )
+    if "LOCAL_RANK" not in os.environ and (from_config or from_words):
+        return _launch(parser, method, words, [*from_config, *from_words], from_words)
+    return _train(trainer, *parse(parser, words))
+
+
+def _launch(parser: Any, method: str, words: list[str], launch_words: list[str], from_words: list[str]) -> int:
+    """Start this command again in many processes, with what is left of its words."""
+    from accelerate.commands.launch import launch_command, launch_command_parser
+    from trl.cli.commands.training import _subtract_subsequence
+
+    launcher = launch_command_parser()
+    launch_words = _with_config_file(launch_words)
+    # The launcher takes the rest of the line as the script's own.
+    _, unknown = launcher.parse_known_args([*launch_words, "script"])
+    if unknown:
+        parser.error(unrecognised(unknown, options_of(parser) + options_of(launcher)))
+    own = _subtract_subsequence(words, from_words)
+    launch_command(launcher.parse_args([*launch_words, "--module", "trl_diffusion.cli", "train", method, *own]))
+    return 0
+
+
+def _with_config_file(words: list[str]) -> list[str]:
+    """`--accelerate_config name` as the launcher takes it."""
+    if "--accelerate_config" not in words:
+        return words
+    place = words.index("--accelerate_config")
+    if place + 1 == len(words):
+        raise ValueError("`--accelerate_config` needs a value.")
+    name = words[place + 1]
+    path = (
+        Path(name) if Path(name).is_file() else Path(str(files("trl_diffusion") / f"accelerate_configs/{name}.yaml"))
+    )
+    if not path.is_file():
+        raise ValueError(f"`--accelerate_config {name}` is no file, and none of {', '.join(configurations())}.")
+    return ["--config_file", str(path), *words[:place], *words[place + 2 :]]
+
+
+def _train(trainer_class: Any, args: TrainArguments, config: Any, model_args: Any) -> int:
+    from transformers.trainer_utils import get_last_checkpoint
+    from trl import get_peft_config, get_quantization_config
+
+    from .arguments import model_path
+
+    if model_args.model_name_or_path is None:
+        raise ValueError("`--model_name_or_path` says which model to train.")
+    dataset, rewards = _problems(args)
+    config.model_init_kwargs = (config.model_init_kwargs or {}) | {
+        "revision": model_args.model_revision,
+        "attn_implementation": model_args.attn_implementation,
+        "dtype": model_args.dtype,
+    }
+    trainer = trainer_class(
+        model=model_path(model_args.model_name_or_path),
+        reward_funcs=rewards,
+        args=config,
+        train_dataset=dataset,
+        quantization_config=get_quantization_config(model_args),
+        peft_config=get_peft_config(model_args),
+    )
+    folder = config.output_dir
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if os.path.isdir(folder) else None)
+    trainer.save_model(folder)
+    if config.push_to_hub:
+        trainer.push_to_hub(dataset_name=args.dataset_name)
+    return 0
+
+
+def _problems(args: TrainArguments) -> tuple[Any, list[Any]]:
+    """The dataset, and the rewards."""
+    from datasets import load_dataset
+
+    from ..tasks import get_task
+    from .imports import import_function
+
+    if (args.task is None) == (args.dataset_name is None):
+        raise ValueError("Either `--task` or `--dataset_name` says what to learn.")
+    own = [import_function(name, "--reward") for name in args.reward or []]
+    if args.task is None:
+        if not own:
+            raise ValueError("`--dataset_name` needs a `--reward` that judges the answers.")
+        return load_dataset(args.dataset_name, split=args.dataset_train_split), own
+    if isinstance(args.task_options, str):
+        raise ValueError(f"`--task_options` must be a JSON object, got {args.task_options!r}.")
+    task = get_task(args.task)
+    size = args.train_size
+    if size is None and task.generated:
+        size = 2000
+    dataset = task.load("train", size, style=args.style, **(args.task_options or {}))
+    return dataset, own or task.reward_funcs(args.style)

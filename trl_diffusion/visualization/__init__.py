@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+from .canvas import LiveCanvas, colour_of, render_canvas
+
+
+__all__ = ["LiveCanvas", "colour_of", "render_canvas"]
