@@ -30,6 +30,10 @@ CASES = [
     ("3", 1, boxed(r"f(2) = 3")),
     ("3", 0, boxed("x = 3 + 1")),
     ("7", 0, boxed("2x+1 = 7")),
+    ("3", 0, boxed(r"\sqrt{x} = 3")),
+    ("3", 0, boxed(r"x \ne 3")),
+    ("3", 0, boxed("x > 3")),
+    ("3", 0, boxed(r"\text{not } 3")),
     ("1024", 0, boxed("2^{10}")),  # to compute it was the task
     ("1024", 1, boxed("2^{10} = 1024")),
     ("120", 0, boxed("5!")),

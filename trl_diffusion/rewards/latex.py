@@ -70,6 +70,7 @@ _NAME = re.compile(
     r"|\\(?:angle|triangle|text|mathrm)\s*\{?[A-Za-z ]+\}?"
     r"|\|?[A-Z]{1,3}\|?|[A-Za-z]+(?: [A-Za-z']+){1,6}|\( ?[a-zA-Z](?: ?, ?[a-zA-Z]){1,3} ?\)"
 )
+_DENIAL = re.compile(r"\b(?:not|no|never|wrong|incorrect)\b|n't\b", re.IGNORECASE)
 _MEMBER = re.compile(r"\\in(?![a-zA-Z])")
 # Commands, units and words of a calculation with numbers. Single letters would be variables.
 _NO_VARIABLE = re.compile(
@@ -110,7 +111,7 @@ def split_name(text: str) -> tuple[str, str]:
     """
     if ":" in text and "=" not in text:  # Total: 72, but not 3:4 and not f: x
         label, rest = text.split(":", 1)
-        if re.fullmatch(r"[A-Za-z]{2,}(?: [A-Za-z']+){0,6}", label.strip()):
+        if re.fullmatch(r"[A-Za-z]{2,}(?: [A-Za-z']+){0,6}", label.strip()) and not _DENIAL.search(label):
             return label.strip(), rest.strip()
         return "", text
     if r"\approx" in text:  # what comes first is exact
@@ -122,7 +123,7 @@ def split_name(text: str) -> tuple[str, str]:
     if len(sides) == 1 or not all(sides[:-1]):
         return "", text if all(sides) else sides[-1]
     names = [side for side in sides[:-1] if not _is_arithmetic(side)]
-    if len(names) > 1 or any(_NAME.fullmatch(name) is None for name in names):
+    if len(names) > 1 or any(_NAME.fullmatch(name) is None or _DENIAL.search(name) for name in names):
         return "", text
     return (names[0] if names else ""), sides[-1]
 

@@ -39,9 +39,10 @@ _DEGREES = re.compile(r"\^?\s*\{?\s*\\circ\s*\}?\s*[CF]?")
 # Words that make another number of what stands before them, or take it back.
 _NO_UNITS = frozenset(
     "hundred hundreds thousand thousands million millions billion billions trillion trillions k dozen dozens half "  # noqa: SIM905
-    "halves third thirds quarter quarters fourth fourths fifth fifths tenth tenths hundredth hundredths or and to not "
-    "no is isn't isnt are was were but than plus minus divided squared cubed factorial pi sqrt if wrong incorrect mod "
-    "modulo base point over".split()
+    "halves third thirds quarter quarters fourth fourths fifth fifths tenth tenths hundredth hundredths one two three "
+    "four five six seven eight nine ten eleven twelve twenty thirty forty fifty zero below negative or and to not no "
+    "never is isn't isnt are was were but than plus minus divided squared cubed factorial pi sqrt if wrong incorrect "
+    "mod modulo base point over".split()
 )
 _UNITS = {
     name: names.split()[0]
