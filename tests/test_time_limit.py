@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rewards that do not come back."""
 
+import contextlib
 import os
+import signal
+import threading
 import time
+from signal import SIGALRM, SIGVTALRM
 
 import pytest
 
 from trl_diffusion.rewards import sudoku_reward, with_time_limit
+from trl_diffusion.rewards.time_limit import TimeIsUp, interrupt_after
 
 from .trainers import PROMPTS
 
@@ -93,3 +98,47 @@ def test_training_with_a_judge_that_hangs(build):
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         with_time_limit(*arguments)
+
+
+# ---------------------------------------------------------------- in this process
+
+
+def spin(seconds):
+    """Compute, and catch what libraries catch."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        with contextlib.suppress(Exception):
+            pass
+
+
+def test_a_block_is_interrupted():
+    started = time.process_time()
+    with pytest.raises(TimeIsUp), interrupt_after(0.1):
+        spin(60)
+    assert time.process_time() - started < 30
+    with interrupt_after(60):
+        spin(0.01)
+
+
+def test_timers_of_others_are_left_alone():
+    """pytest-timeout's alarm is set while this runs."""
+    alarm, handlers = signal.getitimer(signal.ITIMER_REAL), [signal.getsignal(s) for s in (SIGALRM, SIGVTALRM)]
+    with contextlib.suppress(TimeIsUp), interrupt_after(0.01):
+        spin(60)
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0, 0)
+    assert bool(signal.getitimer(signal.ITIMER_REAL)[0]) == bool(alarm[0])
+    assert handlers == [signal.getsignal(s) for s in (SIGALRM, SIGVTALRM)]
+
+
+def test_no_interruption_outside_the_main_thread():
+    finished = []
+
+    def work():
+        with interrupt_after(0.05):
+            spin(0.2)
+        finished.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert finished

@@ -21,7 +21,10 @@ MAX_DIGITS = 6
 MAX_DEPTH = 20
 
 _TOKEN = re.compile(r"[0-9]+|[-+*/()]")
-_SYNONYMS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "[": "(", "]": ")"})
+_SYNONYMS = str.maketrans({"×": "*", "·": "*", "⋅": "*", "÷": "/", "−": "-", "–": "-", "[": "(", "]": ")"})
+_LATEX = re.compile(r"\\(times|cdot|div|left|right|[,;:! ()\[\]])|\$")
+_LONE_NUMBER = re.compile(r"[\s$`*]*[0-9]{1,9}\s*")
+_MEANING = {"times": "*", "cdot": "*", "div": "/"}
 
 
 class _Invalid(Exception):
@@ -34,14 +37,17 @@ def evaluate_expression(text: str) -> tuple[Fraction, list[int]] | None:
 
     Args:
         text (`str`):
-            The expression. What follows an equals sign is ignored.
+            The expression, in plain text or LaTeX. Of an equation only one side counts: the left one, or the next one
+            where that is a lone number, as in `17 = 3*4+5`. Whether the equation holds does not matter.
 
     Returns:
         `tuple[Fraction, list[int]]`: its value and the numbers in it, in order; `None` if it is invalid.
     """
-    text = text.split("=")[0].translate(_SYNONYMS)
+    sides = text.split("=", 2)
+    text = sides[1] if len(sides) > 1 and _LONE_NUMBER.fullmatch(sides[0]) else sides[0]
     if len(text) > MAX_EXPRESSION:
         return None
+    text = _LATEX.sub(lambda match: _MEANING.get(match[1], ""), text.translate(_SYNONYMS)).strip(" \n\t`*.")
     tokens = _TOKEN.findall(text)
     if not tokens or re.sub(r"\s", "", _TOKEN.sub("", text)):
         return None
@@ -106,3 +112,25 @@ def countdown_reward(
         result = evaluate_expression(extract_answer(completion))
         rewards.append(float(result is not None and result[0] == goal and sorted(result[1]) == sorted(given)))
     return rewards
+
+
+def countdown_numbers_reward(completions: list[Any], numbers: list[list[int]], **kwargs: Any) -> list[float]:
+    """
+    `1` for an expression that uses every number exactly once, whatever it equals, else `0`.
+
+    With `reward_weights=[0.9, 0.1]` beside [`countdown_reward`] it is the small consolation that the papers pay.
+
+    Args:
+        completions (`list`):
+            Completions, plain or conversational.
+        numbers (`list[list[int]]`):
+            The numbers to use.
+
+    Returns:
+        `list[float]`: one reward per completion.
+    """
+    results = (evaluate_expression(extract_answer(completion)) for completion in completions)
+    return [
+        float(result is not None and sorted(result[1]) == sorted(given))
+        for result, given in zip(results, numbers, strict=True)
+    ]

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finding the answer in what a model wrote."""
+"""
+Finding the answer in what a model wrote.
+
+An answer has to be marked: by `<answer>` tags, by a box, or by standing alone. Nothing here looks for the last number
+of a text, which would pay for numbers that no one gave as an answer.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +15,20 @@ from typing import Any
 # Nothing a sensible answer needs. Longer texts are cut before anything looks at them.
 MAX_CHARACTERS = 20_000
 
-_OPENING = re.compile(r"<answer>", re.IGNORECASE)
-_CLOSING = re.compile(r"</answer>", re.IGNORECASE)
+_OPENING = re.compile(r"<\s*answer\s*>", re.IGNORECASE)
+# Any tag of the format ends an answer, also where the wrong one was closed.
+_CLOSING = re.compile(r"</\s*answer|</?\s*(?:reasoning|think)\b", re.IGNORECASE)
+_CUT_TAG = re.compile(r"</?[a-z]{0,9}\Z", re.IGNORECASE)  # the canvas ended in the midst of the closing tag
+_END_OF_TEXT = re.compile(r"<\|(?:eot_id|endoftext|end_of_text|im_end|eos|end)\|>|</s>|<eos>")
 _SPECIAL = re.compile(r"<\|[a-zA-Z_]{1,32}\|>")
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*")
+_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
+_MARKER = re.compile(r"####[ \t]*([^\n]*)")
+_STATEMENT = re.compile(
+    r"(?:^|(?<=[.!:]\s))[\s*_#]*(?:(?:so|thus|hence|therefore)\b,?\s*)?(?:the\s+|my\s+)?(?:final\s+|correct\s+)?"
+    r"answer\b(?:\s+is\b|\s*:|\s*=)[\s*_]*:?(.*)$",
+    re.IGNORECASE,
+)
 
 
 def completion_text(completion: Any) -> str:
@@ -23,16 +39,95 @@ def completion_text(completion: Any) -> str:
     return completion[-MAX_CHARACTERS:] if isinstance(completion, str) else ""
 
 
-def extract_answer(completion: Any) -> str:
-    """
-    What stands between the last `<answer>` and the `</answer>` after it, or the whole text if there is no tag.
+def visible_text(completion: Any) -> str:
+    """The text up to its first end-of-text token. Other special tokens separate, as masks left in a number do."""
+    return _SPECIAL.sub(" ", _END_OF_TEXT.split(completion_text(completion), maxsplit=1)[0]).strip()
 
-    A missing closing tag is forgiven. End-of-text tokens that survived decoding are removed.
+
+def extract_answer(completion: Any) -> str:
+    r"""
+    What a completion gives as its answer.
+
+    That is what stands between the last `<answer>` and the `</answer>` after it, without tags in the last box, and
+    without a box the whole text. Inside the tags, too, a box is opened. A missing closing tag or brace is forgiven:
+    the answer then ends with its paragraph or line. What follows an end-of-text token does not count.
+
+    Args:
+        completion (`str` or `list`):
+            A completion, plain or conversational.
+
+    Returns:
+        `str`: the answer as it was written, without surrounding space; empty if there is none.
     """
-    text = _SPECIAL.sub("", completion_text(completion))
+    text = visible_text(completion)
+    tagged = _last_tagged(text)
+    answer = text if tagged is None else tagged[0]
+    box = last_boxed(answer)
+    return answer.strip() if box is None else box
+
+
+def extract_final_answer(completion: Any) -> str:
+    r"""
+    [`extract_answer`] for answers of one line, as in mathematics.
+
+    Two more marks are known where there is neither tag nor box: GSM8K's `#### 72`, and a last line that says `The
+    answer is 72`. What they mark is all that follows: `The answer is 12, not 15` gives `12, not 15`, which is no
+    number. After an `<answer>` that is never closed, only the first line counts.
+    """
+    text = visible_text(completion)
+    tagged = _last_tagged(text)
+    answer = text if tagged is None else tagged[0]
+    box = last_boxed(answer)
+    if box is not None:
+        return box
+    if tagged is not None:
+        return tagged[0].strip() if tagged[1] else tagged[0].strip().split("\n")[0].strip()
+    markers = _MARKER.findall(text)
+    if markers:
+        return markers[-1].strip()
+    return strip_statement(text.split("\n")[-1]) or text
+
+
+def strip_statement(line: str) -> str:
+    """What a line says the answer is: `72` for `So the answer is 72`. Empty if it says no such thing."""
+    statement = _STATEMENT.search(line)
+    return statement.group(1).strip() if statement else ""
+
+
+def last_boxed(text: str) -> str | None:
+    r"""
+    What stands in the last `\boxed{…}` or `\fbox{…}`, `None` if there is none.
+
+    A box that is never closed ends with its line.
+    """
+    boxes = list(_BOX.finditer(text))
+    if not boxes:
+        return None
+    rest = text[boxes[-1].end() :]
+    if not rest.startswith("{"):  # \boxed 72
+        return re.split(r"[\s$}]", rest, maxsplit=1)[0]
+    depth = 0
+    for brace in _BRACES.finditer(rest):
+        depth += {"{": 1, "}": -1}.get(brace.group(), 0)
+        if depth == 0:
+            return rest[1 : brace.start()].strip()
+    line = rest[1:].split("\n")[0]
+    line = re.split(r"\$|\\\)|\\\]", line, maxsplit=1)[0].strip()
+    return line + "}" * max(0, line.count("{") - line.count("}"))
+
+
+def _last_tagged(text: str) -> tuple[str, bool] | None:
+    """What follows the last `<answer>`, and whether it was closed; `None` without such a tag."""
     openings = list(_OPENING.finditer(text))
-    if openings:
-        text = text[openings[-1].end() :]
-        closing = _CLOSING.search(text)
-        text = text[: closing.start()] if closing else text
-    return text.strip()
+    if not openings:
+        return None
+    rest = text[openings[-1].end() :]
+    if not rest.strip() and len(openings) > 1:  # <answer>72<answer>
+        between = text[openings[-2].end() : openings[-1].start()]
+        if not _CLOSING.search(between):
+            return between, True
+    closing = _CLOSING.search(rest)
+    if closing:
+        return rest[: closing.start()], True
+    paragraph = re.split(r"\n\s*\n", rest.strip(), maxsplit=1)[0]
+    return _CUT_TAG.sub("", paragraph), False

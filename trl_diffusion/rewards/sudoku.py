@@ -6,11 +6,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..tasks.sudoku import is_solution
+from ..tasks.sudoku import BLANK, CELLS, is_solution
 from .extraction import extract_answer
 
 
-_SEPARATORS = re.compile(r"[\s|,+\-]")
+# What grids are drawn with: spaces, lines, brackets of lists, LaTeX's & and \\\\, bold type, code.
+_SEPARATORS = re.compile(r"[\s|,;+\-_=─│┼├┤┬┴┌┐└┘\[\](){}&\\\\*`$\"']")
 
 
 def sudoku_reward(completions: list[Any], puzzle: list[str], **kwargs: Any) -> list[float]:
@@ -26,5 +27,37 @@ def sudoku_reward(completions: list[Any], puzzle: list[str], **kwargs: Any) -> l
     Returns:
         `list[float]`: one reward per completion.
     """
-    answers = (_SEPARATORS.sub("", extract_answer(completion)) for completion in completions)
+    answers = map(_extract_grid, completions)
     return [float(is_solution(p, answer)) for p, answer in zip(puzzle, answers, strict=True)]
+
+
+def sudoku_cells_reward(completions: list[Any], puzzle: list[str], solution: list[str], **kwargs: Any) -> list[float]:
+    """
+    The share of the empty cells that are filled as in the solution, the papers' reward for Sudoku.
+
+    It is for puzzles with a single solution. A grid of another size, or one that changes a clue, gets nothing.
+
+    Args:
+        completions (`list`):
+            Completions, plain or conversational.
+        puzzle (`list[str]`):
+            The puzzles, 16 characters each.
+        solution (`list[str]`):
+            Their solutions, 16 digits each.
+
+    Returns:
+        `list[float]`: one reward per completion.
+    """
+    answers = map(_extract_grid, completions)
+    return [_share_of_cells(*row) for row in zip(puzzle, solution, answers, strict=True)]
+
+
+def _extract_grid(completion: Any) -> str:
+    return _SEPARATORS.sub("", extract_answer(completion))
+
+
+def _share_of_cells(puzzle: str, solution: str, answer: str) -> float:
+    if len(answer) != CELLS or any(clue not in (BLANK, cell) for clue, cell in zip(puzzle, answer)):
+        return 0.0
+    empty = [i for i, clue in enumerate(puzzle) if clue == BLANK]
+    return sum(answer[i] == solution[i] for i in empty) / len(empty) if empty else 1.0

@@ -5,9 +5,45 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import TimeoutError
+from contextlib import contextmanager
 from typing import Any
+
+
+class TimeIsUp(BaseException):
+    """The time of [`interrupt_after`] is over. No `Exception`, since libraries catch those."""
+
+
+@contextmanager
+def interrupt_after(seconds: float) -> Iterator[None]:
+    """
+    Raise [`TimeIsUp`] inside the block when it has computed for too long, where that is possible.
+
+    That is the main thread of a process on Unix; elsewhere the block takes the time it takes, and [`with_time_limit`]
+    is the way to bound it. Time is the process's own, so that a reward does not depend on what else a machine does,
+    and the alarms of others are left alone.
+
+    Args:
+        seconds (`float`):
+            CPU time of the process for the block.
+    """
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(signum: int, frame: Any) -> None:
+        raise TimeIsUp
+
+    handler = signal.signal(signal.SIGVTALRM, ring)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, signal.SIG_DFL if handler is None else handler)
 
 
 def with_time_limit(

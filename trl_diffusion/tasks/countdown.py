@@ -2,7 +2,7 @@
 """Countdown: reach a target with the given numbers, each used exactly once, and `+`, `-`, `*`, `/`.
 
 Problems are split by their set of numbers, so that no test problem shares its numbers with a training problem, in any
-order and with any target.
+order and with any target. They are generated, or those of the Hub's dataset, split in the same way.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from zlib import crc32
 
 from datasets import Dataset
 
+from . import hub
+from .prompts import STYLES, WorkedExample, choose, conversation, instruction
 from .splits import Split, check_split
 
 
+HUB_ID = "Jiayi-Pan/Countdown-Tasks-3to4"
 OPERATORS = "+-*/"
 COMPLETION_LENGTH = 16  # "(12-10)*11", the longest answer with three two-digit numbers, its end and padding
 
@@ -102,25 +105,64 @@ def _combine(a: _Term, b: _Term, operator: str) -> _Term | None:
     return x // y, f"{left}/{right}", False
 
 
-def format_prompt(numbers: list[int], target: int, style: str) -> Any:
-    """The problem as the model sees it: `"compact"` for the embedded model, `"instruct"` as a chat message."""
+def _question(numbers: list[int], target: int) -> str:
+    return (
+        f"Using each of the numbers {', '.join(map(str, numbers))} exactly once, and only the operations "
+        f"+, -, * and /, write an arithmetic expression that equals {target}."
+    )
+
+
+# Of the training split. By how many numbers they have.
+_SOLVED = {
+    3: (
+        ([3, 8, 9], 33, "8 * 3 = 24, and 24 + 9 = 33.", "8 * 3 + 9"),
+        ([25, 4, 7], 93, "25 * 4 = 100 is close to 93, and 7 is left: 100 - 7 = 93.", "25 * 4 - 7"),
+        ([12, 5, 6], 42, "42 is 6 * 7, and 7 can be made of the others: 12 - 5 = 7.", "(12 - 5) * 6"),
+    ),
+    4: (
+        ([2, 3, 10, 7], 76, "10 * 7 = 70 leaves 6, which is 2 * 3. So 70 + 6 = 76.", "10 * 7 + 2 * 3"),
+        ([50, 8, 3, 11], 91, "3 * 11 = 33, and 50 + 8 = 58. Together they make 58 + 33 = 91.", "50 + 8 + 3 * 11"),
+        ([4, 9, 40, 2], 58, "40 leaves 18. 9 * 4 = 36 is twice that, so 40 + 36 / 2 = 58.", "40 + 9 * 4 / 2"),
+    ),
+}
+EXAMPLES = {
+    count: tuple(WorkedExample(_question(numbers, target), why, answer) for numbers, target, why, answer in solved)
+    for count, solved in _SOLVED.items()
+}
+
+
+def format_prompt(numbers: list[int], target: int, style: str, shots: int = 0) -> Any:
+    """
+    The problem as the model sees it.
+
+    Args:
+        numbers (`list[int]`):
+            The numbers to use.
+        target (`int`):
+            The value to reach.
+        style (`str`):
+            `"compact"` for the embedded model, or `"instruct"`, `"reasoning"` and `"boxed"` for conversations.
+        shots (`int`, *optional*, defaults to `0`):
+            Worked examples before the problem, with as many numbers: up to three, for three or four numbers.
+
+    Returns:
+        `str` or `list[dict[str, str]]`: the prompt.
+
+    Raises:
+        `ValueError`: If the style does not exist, or has not as many examples.
+    """
     if style == "compact":
+        choose((), shots)
         return f"{' '.join(map(str, numbers))}:{target}="
-    if style == "instruct":
-        return [
-            {
-                "role": "user",
-                "content": (
-                    f"Using each of the numbers {', '.join(map(str, numbers))} exactly once, and only the operations "
-                    f"+, -, * and /, write an arithmetic expression that equals {target}. Put the expression alone "
-                    "between <answer> and </answer>."
-                ),
-            }
-        ]
-    raise ValueError(f"`style` must be 'compact' or 'instruct', got {style!r}.")
+    if style not in STYLES:
+        raise ValueError(f"`style` must be 'compact', {', '.join(map(repr, STYLES))}, got {style!r}.")
+    ask = " " + instruction("the expression", style)
+    return conversation(_question(numbers, target), ask, style, choose(EXAMPLES.get(len(numbers), ()), shots))
 
 
-def make_dataset(split: Split, size: int, *, seed: int = 0, style: str = "compact", **problem: Any) -> Dataset:
+def make_dataset(
+    split: Split, size: int, *, seed: int = 0, style: str = "compact", shots: int = 0, **problem: Any
+) -> Dataset:
     """
     Generate problems, without repeating one.
 
@@ -133,6 +175,8 @@ def make_dataset(split: Split, size: int, *, seed: int = 0, style: str = "compac
             Seed of the generator. The same arguments give the same dataset.
         style (`str`, *optional*, defaults to `"compact"`):
             Prompt format, see [`format_prompt`].
+        shots (`int`, *optional*, defaults to `0`):
+            Worked examples before each problem, whose own numbers then are in none.
         problem:
             Passed to [`sample_problem`].
 
@@ -145,14 +189,70 @@ def make_dataset(split: Split, size: int, *, seed: int = 0, style: str = "compac
         if len(rows) == size:
             break
         numbers, target, solution = sample_problem(rng, split, **problem)
-        rows.setdefault((tuple(numbers), target), solution)
+        if not _is_shown(numbers, shots):
+            rows.setdefault((tuple(numbers), target), solution)
     if len(rows) < size:
         raise ValueError(f"`size={size}` is more than the distinct {split} problems found with {problem}.")
     return Dataset.from_dict(
         {
-            "prompt": [format_prompt(list(numbers), target, style) for numbers, target in rows],
+            "prompt": [format_prompt(list(numbers), target, style, shots) for numbers, target in rows],
             "numbers": [list(numbers) for numbers, _ in rows],
             "target": [target for _, target in rows],
             "solution": list(rows.values()),
         }
     )
+
+
+def load_from_hub(
+    split: Split,
+    size: int | None = None,
+    *,
+    seed: int = 0,
+    style: str = "instruct",
+    shots: int = 0,
+    count: int = 3,
+    revision: str | None = None,
+) -> Dataset:
+    """
+    Load the problems of `Jiayi-Pan/Countdown-Tasks-3to4`, the papers' training set: three or four numbers below 100.
+
+    It has no test split of its own. A problem belongs to the split that its numbers have in the generator, too.
+
+    Args:
+        split (`str`):
+            `"train"` or `"test"`.
+        size (`int`, *optional*):
+            Number of problems, drawn with `seed`. All by default.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of the drawing.
+        style (`str`, *optional*, defaults to `"instruct"`):
+            Prompt format, see [`format_prompt`].
+        shots (`int`, *optional*, defaults to `0`):
+            Worked examples before each problem, whose own numbers then are in none.
+        count (`int`, *optional*, defaults to `3`):
+            How many numbers, 3 or 4.
+        revision (`str`, *optional*):
+            Branch, tag or commit of the dataset on the Hub.
+
+    Returns:
+        [`~datasets.Dataset`]: columns `prompt`, `numbers` and `target`.
+    """
+    check_split(split)
+    if count not in (3, 4):
+        raise ValueError(f"`count` must be 3 or 4, got {count}.")
+    problems = hub.load_from_hub(HUB_ID, None, "train", revision).filter(
+        lambda row: len(row["nums"]) == count and _belongs_to(row["nums"], split) and not _is_shown(row["nums"], shots)
+    )
+    return hub.map_rows(
+        hub.select(problems, size, seed),
+        lambda row: {
+            "prompt": format_prompt(row["nums"], row["target"], style, shots),
+            "numbers": row["nums"],
+            "target": row["target"],
+        },
+    )
+
+
+def _is_shown(numbers: list[int], shots: int) -> bool:
+    """Whether a worked example has these numbers."""
+    return any(sorted(numbers) == sorted(shown) for shown, *_ in _SOLVED.get(len(numbers), ())[:shots])

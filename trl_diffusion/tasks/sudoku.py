@@ -15,6 +15,7 @@ from zlib import crc32
 
 from datasets import Dataset
 
+from .prompts import STYLES, WorkedExample, choose, conversation, instruction
 from .splits import Split, check_split
 
 
@@ -93,7 +94,7 @@ def _belongs_to(puzzle: str, split: Split) -> bool:
 
 
 def sample_puzzle(
-    rng: random.Random, split: Split, clues: tuple[int, int] = (4, 8), unique: bool = True
+    rng: random.Random, split: Split, clues: tuple[int, int] = (4, 8), unique: bool = True, leaky: bool = False
 ) -> tuple[str, str]:
     """
     Draw one puzzle and the solved grid it was cut from.
@@ -107,6 +108,8 @@ def sample_puzzle(
             Smallest and largest number of given cells.
         unique (`bool`, *optional*, defaults to `True`):
             Whether the puzzle must have a single solution. Then at least 4 clues are needed.
+        leaky (`bool`, *optional*, defaults to `False`):
+            Whether both splits draw from all solved grids, see [`make_dataset`].
 
     Returns:
         `tuple[str, str]`: the puzzle and the grid, 16 characters each.
@@ -121,32 +124,71 @@ def sample_puzzle(
             f"`clues={clues}` must be a smallest and a largest number between {least} and {CELLS}"
             + (" (with fewer, no solution is the only one; see `unique`)." if unique else ".")
         )
+    grids = solved_grids() if leaky else split_grids(split)
     while True:
-        grid = rng.choice(split_grids(split))
+        grid = rng.choice(grids)
         given = set(rng.sample(range(CELLS), rng.randint(*clues)))
         puzzle = "".join(cell if i in given else BLANK for i, cell in enumerate(grid))
         if _belongs_to(puzzle, split) and not (unique and count_solutions(puzzle) > 1):
             return puzzle, grid
 
 
-def format_prompt(puzzle: str, style: str) -> Any:
-    """The puzzle as the model sees it: `"compact"` for the embedded model, `"instruct"` as a chat message."""
+def _question(puzzle: str) -> str:
+    rows = "\n".join(puzzle[SIDE * r : SIDE * r + SIDE] for r in range(SIDE))
+    return (
+        "Solve this 4x4 Sudoku. Fill every dot with a digit from 1 to 4 so that each row, each column and "
+        f"each 2x2 box contains 1, 2, 3 and 4 exactly once. Keep the given digits.\n\n{rows}"
+    )
+
+
+# Puzzles of the training split.
+_SOLVED = (
+    (
+        "1....2..2.344.12",
+        "Row 3 lacks only a 1: 2134. Row 4 lacks only a 3: 4312. Column 1 has 1, 2 and 4, so row 2 starts with a 3. "
+        "The box at the top left has 1, 3 and 2, so the second cell of row 1 is a 4. Row 1 still lacks 2 and 3, and "
+        "column 3 has a 3: 1423. Row 2 still lacks 1 and 4, and column 3 has a 1: 3241.",
+        "1423324121344312",
+    ),
+    (
+        "3.1.214......321",
+        "Row 2 lacks only a 3: 2143. Row 4 lacks only a 4: 4321. The box at the top left has 3, 2 and 1, so the "
+        "second cell of row 1 is a 4, and its last one a 2: 3412. Now each column lacks one digit: 1, 2, 3 and 4, "
+        "which are row 3.",
+        "3412214312344321",
+    ),
+)
+EXAMPLES = tuple(WorkedExample(_question(puzzle), reasoning, grid) for puzzle, reasoning, grid in _SOLVED)
+
+
+def format_prompt(puzzle: str, style: str, shots: int = 0) -> Any:
+    """
+    The puzzle as the model sees it.
+
+    Args:
+        puzzle (`str`):
+            The puzzle, 16 characters.
+        style (`str`):
+            `"compact"` for the embedded model, or `"instruct"`, `"reasoning"` and `"boxed"` for conversations.
+        shots (`int`, *optional*, defaults to `0`):
+            Worked examples before the puzzle, up to two.
+
+    Returns:
+        `str` or `list[dict[str, str]]`: the prompt.
+
+    Raises:
+        `ValueError`: If the style does not exist, or has not as many examples.
+    """
     if style == "compact":
+        choose((), shots)
         return puzzle + "="
+    if style not in STYLES:
+        raise ValueError(f"`style` must be 'compact', {', '.join(map(repr, STYLES))}, got {style!r}.")
     if style == "instruct":
-        rows = "\n".join(puzzle[SIDE * r : SIDE * r + SIDE] for r in range(SIDE))
-        return [
-            {
-                "role": "user",
-                "content": (
-                    "Solve this 4x4 Sudoku. Fill every dot with a digit from 1 to 4 so that each row, each column and "
-                    "each 2x2 box contains 1, 2, 3 and 4 exactly once. Keep the given digits.\n\n"
-                    f"{rows}\n\n"
-                    "Answer with the 16 digits of the solved grid, row by row, between <answer> and </answer>."
-                ),
-            }
-        ]
-    raise ValueError(f"`style` must be 'compact' or 'instruct', got {style!r}.")
+        ask = "Answer with the 16 digits of the solved grid, row by row, between <answer> and </answer>."
+    else:
+        ask = instruction("the 16 digits of the solved grid, row by row,", style)
+    return conversation(_question(puzzle), "\n\n" + ask, style, choose(EXAMPLES, shots))
 
 
 def make_dataset(
@@ -157,6 +199,8 @@ def make_dataset(
     clues: tuple[int, int] = (4, 8),
     unique: bool = True,
     style: str = "compact",
+    shots: int = 0,
+    leaky: bool = False,
 ) -> Dataset:
     """
     Generate puzzles, without repeating one.
@@ -174,22 +218,29 @@ def make_dataset(
             Whether puzzles must have a single solution.
         style (`str`, *optional*, defaults to `"compact"`):
             Prompt format, see [`format_prompt`].
+        shots (`int`, *optional*, defaults to `0`):
+            Worked examples before each puzzle, none of which then occurs itself.
+        leaky (`bool`, *optional*, defaults to `False`):
+            For comparison only: split the puzzles at random, as d1's files are, and not the solved grids. Nearly every
+            test puzzle then has a solution that was trained on, and a model that knows the 288 grids by heart scores.
 
     Returns:
         [`~datasets.Dataset`]: columns `prompt`, `puzzle` and `solution` (one of possibly several).
     """
     rng = random.Random(seed)
     rows: dict[str, str] = {}
+    shown = {puzzle for puzzle, *_ in _SOLVED[:shots]}
     for _ in range(200 * size):
         if len(rows) == size:
             break
-        puzzle, grid = sample_puzzle(rng, split, clues, unique)
-        rows.setdefault(puzzle, grid)
+        puzzle, grid = sample_puzzle(rng, split, clues, unique, leaky)
+        if puzzle not in shown:
+            rows.setdefault(puzzle, grid)
     if len(rows) < size:
         raise ValueError(f"`size={size}` is more than the distinct {split} puzzles found with `clues={clues}`.")
     return Dataset.from_dict(
         {
-            "prompt": [format_prompt(puzzle, style) for puzzle in rows],
+            "prompt": [format_prompt(puzzle, style, shots) for puzzle in rows],
             "puzzle": list(rows),
             "solution": list(rows.values()),
         }

@@ -1,0 +1,418 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any right answer in any dress that is accepted scores; a wrong one never does."""
+
+import threading
+import time
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trl_diffusion.rewards import (
+    answer_format_reward,
+    boxed_format_reward,
+    countdown_numbers_reward,
+    gsm8k_reward,
+    math_reward,
+    reasoning_format_reward,
+    sudoku_cells_reward,
+)
+from trl_diffusion.rewards.equivalence import _is_bounded, equivalent, parse_answer, parse_gold
+from trl_diffusion.rewards.extraction import extract_answer, extract_final_answer, last_boxed
+from trl_diffusion.rewards.latex import tidy
+from trl_diffusion.rewards.numbers import Number, parse_number
+
+
+def math_score(text, gold):
+    return math_reward([text], answer=[gold])[0]
+
+
+def gsm8k_score(text, gold):
+    return gsm8k_reward([text], answer=[gold])[0]
+
+
+# ---------------------------------------------------------------- dresses
+
+
+def outer_dresses(answer):
+    """Ways to mark an answer."""
+    return [
+        f"<answer>{answer}</answer>",
+        f"<reasoning>\nFirst 3, then 4.\n</reasoning>\n<answer>\n{answer}\n</answer>",
+        f"<answer>{answer}</answer> I am sure of it, 100%.",
+        f"<answer>{answer}",
+        f"<answer>{answer}<|eot_id|><|endoftext|>",
+        f"<answer>999983</answer> No! <answer>{answer}</answer>",
+        f"<answer>${answer}$</answer>",
+        f"Thus $\\boxed{{{answer}}}$.",
+        f"\\boxed{{999983}} is wrong. \\[\\boxed{{ {answer} }}\\]",
+        f"<answer>\\boxed{{{answer}}}</answer>",
+        f"We add 3 and 4.\nThe answer is {answer}.",
+        f"{answer}",
+    ]
+
+
+def number_dresses(value):
+    """Ways to write a fraction exactly."""
+    sign, size = ("-" if value < 0 else ""), abs(value)
+    top, bottom = size.numerator, size.denominator
+    if bottom == 1:
+        yield from (f"{sign}{top}", f"{sign}{top:,}", f"{sign}{top}.0", f"x = {sign}{top}", f"7 + 5 = {sign}{top}")
+        yield from (f"{sign}{top} apples", rf"{sign}{top}\text{{ cm}}", f"{sign}{top:,}".replace(",", "{,}"))
+        return
+    yield from (rf"{sign}\frac{{{top}}}{{{bottom}}}", rf"{sign}\dfrac{{{3 * top}}}{{{3 * bottom}}}")
+    yield from (f"{sign}{top}/{bottom}", rf"\frac{{{sign}{top}}}{{{bottom}}}")
+    whole, rest = divmod(top, bottom)
+    if whole:
+        yield from (rf"{sign}{whole}\frac{{{rest}}}{{{bottom}}}", f"{sign}{whole} {rest}/{bottom}")
+
+
+integers = st.integers(-10_000_000, 10_000_000).map(Fraction)
+fractions = st.fractions(-1000, 1000, max_denominator=60)
+
+
+@given(st.one_of(integers, fractions), st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_right_number_scores_in_any_dress(value, data):
+    dress = data.draw(st.sampled_from(list(number_dresses(value))))
+    text = data.draw(st.sampled_from(outer_dresses(dress)))
+    assert gsm8k_score(text, str(value)) == 1, text
+    assert math_score(text, next(number_dresses(value))) == 1, text
+
+
+@given(st.one_of(integers, fractions), st.one_of(integers, fractions), st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_wrong_number_never_does(value, other, data):
+    value = value + 1 if value == other else value
+    dress = data.draw(st.sampled_from(list(number_dresses(other))))
+    text = data.draw(st.sampled_from(outer_dresses(dress)))
+    assert gsm8k_score(text, str(value)) == 0, text
+    assert math_score(text, next(number_dresses(value))) == 0, text
+
+
+@given(st.integers(1, 9999), st.text(alphabet="0123456789.,/%- ", max_size=8))
+@settings(max_examples=200, deadline=None)
+def test_what_scores_is_the_number(gold, text):
+    """Whatever is made of these characters and scores says the number, when read by other means."""
+    if gsm8k_score(f"<answer>{text}</answer>", str(gold)):
+        plain = text.strip(" .,-").replace(",", "").replace("%", "").strip()
+        parts = plain.split()
+        assert sum(Fraction(part.rstrip(".")) for part in parts) == gold and "-" not in text.strip(" .,")
+
+
+@given(st.lists(st.integers(-50, 50), min_size=2, max_size=5, unique=True), st.data())
+@settings(max_examples=80, deadline=None)
+def test_lists_in_any_order_and_tuples_in_theirs(items, data):
+    shuffled = data.draw(st.permutations(items))
+    gold, given_ = ", ".join(map(str, items)), ",".join(map(str, shuffled))
+    for dress in (given_, rf"\{{{given_}\}}", rf"\left\{{{given_}\right\}}", given_.replace(",", r"\text{ and }")):
+        assert math_score(rf"\boxed{{{dress}}}", gold) == 1, dress
+    assert math_score(rf"\boxed{{({given_})}}", f"({gold})") == (items == shuffled)
+    changed = [*shuffled[:-1], shuffled[-1] + 101]
+    assert math_score(rf"\boxed{{{', '.join(map(str, changed))}}}", gold) == 0
+    assert math_score(rf"\boxed{{{', '.join(map(str, shuffled[1:]))}}}", gold) == 0
+    assert math_score(rf"\boxed{{({given_})}}", gold) == 0
+
+
+@given(st.integers(-9, 9), st.integers(0, 9), st.sampled_from(["()", "(]", "[)", "[]"]), st.data())
+@settings(max_examples=60, deadline=None)
+def test_intervals_have_the_same_ends_and_brackets(low, width, brackets, data):
+    gold = f"{brackets[0]}{low}, {low + width}{brackets[1]}"
+    assert math_score(rf"\boxed{{x \in \left{brackets[0]}{low},{low + width}\right{brackets[1]}}}", gold) == 1
+    other = data.draw(st.sampled_from([b for b in ("()", "(]", "[)", "[]") if b != brackets]))
+    assert math_score(rf"\boxed{{{other[0]}{low},{low + width}{other[1]}}}", gold) == 0
+    assert math_score(rf"\boxed{{{brackets[0]}{low},{low + width + 1}{brackets[1]}}}", gold) == 0
+
+
+@given(st.lists(st.integers(-9, 9), min_size=3, max_size=3), st.integers(1, 9))
+@settings(max_examples=40, deadline=None)
+def test_polynomials_in_any_order(coefficients, change):
+    a, b, c = coefficients
+    gold = f"{a}x^2 + {b}x + {c}".replace("+ -", "- ")
+    assert math_score(rf"\boxed{{{c} + {b} x + {a} x^{{2}}}}".replace("+ -", "- "), gold) == 1
+    assert math_score(rf"\boxed{{{c + change} + {b} x + {a} x^{{2}}}}".replace("+ -", "- "), gold) == 0
+
+
+surds = st.tuples(
+    st.integers(-4, 4).filter(bool), st.sampled_from([2, 3, 5, 8, 12, 18, 27]), st.integers(-3, 3), st.integers(1, 4)
+)
+
+
+@given(surds, surds, st.sampled_from([r"{a}\sqrt{{{b}}} + \frac{{{c}\pi}}{{{d}}}", r"{c}\pi/{d} + {a} \sqrt {{{b}}}"]))
+@settings(max_examples=50, deadline=None)
+def test_surds_score_if_and_only_if_they_are_equal(first, second, form):
+    """Of two parts that no rational relation binds: the square of one and the fraction of the other decide."""
+
+    def canonical(a, b, c, d):
+        return a > 0, a * a * b, Fraction(c, d)
+
+    def write(surd, form):
+        return form.format(**dict(zip("abcd", surd))).replace("+ -", "- ")
+
+    gold = write(first, r"{a}\sqrt{{{b}}} + \frac{{{c}\pi}}{{{d}}}")
+    doubled = (2 * first[0], first[1], 2 * first[2], 2 * first[3])
+    for surd in (first, second, doubled):
+        right = canonical(*surd) == canonical(*first)
+        assert math_score(rf"\boxed{{{write(surd, form)}}}", gold) == right, (gold, surd)
+
+
+@given(st.text(max_size=150))
+@settings(max_examples=150, deadline=None)
+def test_any_text_gets_a_score(text):
+    for gold in ("7", r"2\sqrt{3}", "x+1"):
+        assert math_score(text, gold) in (0, 1) and math_score(rf"\boxed{{{text}}}", gold) in (0, 1)
+    assert gsm8k_score(text, "123456789") == 0
+
+
+# ---------------------------------------------------------------- pieces
+
+
+@pytest.mark.parametrize(
+    "text, box",
+    [
+        (r"\boxed{1}", "1"),
+        (r"\boxed{ \frac{1}{2} }", r"\frac{1}{2}"),
+        (r"\boxed{a_{b_{c}}} and so on", "a_{b_{c}}"),
+        (r"\boxed{\{1,2\}}", r"\{1,2\}"),
+        (r"\boxed{1} \boxed{2}", "2"),
+        (r"\boxed 5 is it", "5"),
+        (r"$\boxed5$", "5"),
+        (r"\boxed{x^{2}", "x^{2}"),
+        ("\\boxed{3\nand more {", "3"),
+        (r"\boxed{}", ""),
+        (r"\boxed", ""),
+        ("boxed{1}", None),
+        ("", None),
+    ],
+)
+def test_last_boxed(text, box):
+    assert last_boxed(text) == box
+
+
+def test_the_puzzles_and_mathematics_read_the_same_tags():
+    for text in ("<answer>12", "<answer>12</answer> 13", r"\boxed{12}", "12", "<answer>12<answer>", "12<|im_end|>13"):
+        assert extract_answer(text) == extract_final_answer(text) == "12"
+    assert extract_answer("#### 12") == "#### 12" and extract_final_answer("#### 12") == "12"
+
+
+@pytest.mark.parametrize(
+    "text, number",
+    [
+        ("12", Number(Fraction(12))),
+        ("-1,234.50", Number(Fraction(-2469, 2))),
+        ("3 1/2", Number(Fraction(7, 2))),
+        ("50 %", Number(Fraction(50), percent=True)),
+        ("5 cm", Number(Fraction(5), unit="cm")),
+        ("5 centimeters", Number(Fraction(5), unit="cm")),
+        ("5 square feet", Number(Fraction(5), unit="ft^2")),
+        (r"5\text{ ft}^2", Number(Fraction(5), unit="ft^2")),
+        ("5 kittens", Number(Fraction(5))),
+        (r"5^\circ", Number(Fraction(5), unit="degree")),
+        ("12,34", None),
+        ("1,2345", None),
+        ("1.2.3", None),
+        ("3 7/2", None),
+        ("1/0", None),
+        ("5x", None),
+        ("5 x", None),
+        ("5m", None),
+        ("5ab", None),
+        ("5 million", None),
+        ("5 to 6", None),
+        ("1e5", None),
+        ("٣", None),
+        ("", None),
+        ("9" * 200, None),
+    ],
+)
+def test_parse_number(text, number):
+    assert parse_number(text) == number
+
+
+@pytest.mark.parametrize(
+    "text, result",
+    [
+        (r"$\left(\dfrac{1}{2}\right)$.", r"(\frac{1}{2})"),
+        (r"10\,000", "10,000"),
+        (r"\mathrm{12}", "12"),
+        ("**7**", "7"),
+        ("The final answer is: 7.", "7"),
+        ("π/2", r"\pi /2"),
+        ("5 percent", "5%"),
+        (r"a \\ b", r"a \\ b"),
+    ],
+)
+def test_tidy(text, result):
+    assert tidy(text) == result
+
+
+def test_references_that_cannot_be_read_are_skipped():
+    golds = ["", "  ", r"\begin{cases} x \\ y", "x" * 1000, r"\frac{", "3"]
+    assert math_reward([r"\boxed{3}"] * 6, answer=golds) == [None] * 5 + [1]
+    assert gsm8k_reward(["<answer>3</answer>"] * 4, answer=["", "three", "#### ", "#### 3"]) == [None] * 3 + [1]
+
+
+def test_one_reward_per_completion():
+    for reward in (gsm8k_reward, math_reward):
+        assert reward(["1", "<answer>2</answer>"], answer=["1", "2"], nfe=[3, 4], trainer_state=None) == [1, 1]
+        with pytest.raises(ValueError):
+            reward(["1", "2"], answer=["1"])
+
+
+@pytest.mark.parametrize("completion", [None, 3, [], [{}], ["abc"], [{"role": "assistant", "content": None}], {}])
+def test_malformed_completions_score_zero(completion):
+    assert gsm8k_score(completion, "3") == math_score(completion, "3") == 0
+
+
+# ---------------------------------------------------------------- hostile completions
+
+HOSTILE = [
+    "9**9**9",
+    "9^{9^{9^9}}",
+    "((9^{99})^{99})^{99}",
+    "9" * 1_000_000,
+    "1" * 4400,  # more digits than Python turns into a number
+    "{" * 10_000,
+    "{" * 10_000 + "7" + "}" * 10_000,
+    r"\boxed{" * 3000,
+    r"\frac{" * 10_000,
+    r"\sqrt{" * 30 + "2" + "}" * 30,
+    "(" * 100_000,
+    "(" * 140 + "1" + ")" * 140,
+    "<answer>" * 100_000,
+    "1," * 100_000,
+    "x=" * 140 + "1",
+    "x_" * 70 + "1",
+    "|" * 150,
+    "-" * 150 + "1",
+    "(x+y+z+w)^{100}",
+    "".join(f"(x+{i})" for i in range(25)),
+    r"(1+\sqrt{2})^{100}",
+    "100000000!",
+    r"\sum_{n=1}^{10^9} n",
+    r"\int_0^1 x^x dx",
+    r"\binom{10^9}{10^8}",
+    "0." + "0" * 250 + "1",
+    r"\begin{pmatrix}" * 15 + "1" + r"\end{pmatrix}" * 15,
+    r"\pm" * 100,
+    "#### " * 100_000,
+    "answer is " * 100_000,
+    "$" * 1_000_000,
+    "\n" * 1_000_000,
+    "\ud800" * 100,
+    "__import__('os').system('true')",
+]
+
+
+@pytest.fixture(scope="module")
+def warm():
+    """math-verify is imported, and its parser has built its tables."""
+    math_score(r"\boxed{\frac{x^{2}+1}{|y|} \cdot \sqrt{2}}", r"\sqrt{x}+y")
+
+
+@pytest.mark.parametrize("gold", ["7", r"\sqrt{2}", "x+y+z+w", "x^2+y^2=4", "1,2"])
+def test_hostile_text_scores_zero_at_once(gold, warm):
+    for text in HOSTILE:
+        for dressed in (text, rf"\boxed{{{text}}}", f"<answer>{text}</answer>"):
+            started = time.process_time()
+            assert math_score(dressed, gold) == 0, text[:50]
+            assert gsm8k_score(dressed, "7") == 0, text[:50]
+            # Milliseconds alone; what is to be noticed takes minutes.
+            assert time.process_time() - started < 1, text[:50]
+
+
+def test_towers_are_not_built():
+    for expression in ("2^{3^4}", "2^3^4", "{2^3}^4 + 2^{x!}", "(2^{50})^{50}", "2^{999}", "2**3"):
+        assert not _is_bounded(expression, "x!"), expression
+    for expression in (r"x^{\frac{1}{2}}", "e^{2x}", "2^{98}", "x^2y^3z^4", "x^{-1}", "x^n"):
+        assert _is_bounded(expression), expression
+
+
+def test_outside_the_main_thread():
+    scores = []
+    threads = [
+        threading.Thread(target=lambda: scores.append(math_score(r"\boxed{\sqrt{12}+x}", r"x+2\sqrt{3}"))),
+        threading.Thread(target=lambda: scores.append(math_score(r"\boxed{\sqrt{13}+x}", r"x+2\sqrt{3}"))),
+    ]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    assert scores == [1, 0]
+
+
+# ---------------------------------------------------------------- where we differ from math-verify
+
+
+@pytest.mark.parametrize(
+    "gold, answer",
+    [
+        ("9", r"0.09"),
+        (r"9\%", "0.09"),
+        (r"\sqrt{2}", "1.414214"),
+        (r"\sqrt{2}", "1.41421356237"),
+        ("x + 1", "x^2 +* = 3x = x+1"),  # of which math-verify would read the end
+        (r"25_8 + x", "25 + x"),
+        (r"\frac{1}{3}", "0.333333"),
+        ("(1,2)", "1,2"),
+        ("25_8", "25"),
+        ("x", "X"),
+        ("x + 1", "2x = x + 1"),
+        (r"\frac{1}{2}", r"\cos 60^\circ"),
+    ],
+)
+def test_what_only_looks_alike(gold, answer):
+    assert not equivalent(parse_gold(gold), parse_answer(answer))
+
+
+# ---------------------------------------------------------------- formats and partial credit
+
+
+@pytest.mark.parametrize(
+    "text, scores",  # answer, reasoning, boxed
+    [
+        ("<answer>1</answer>", (1, 0, 0)),
+        ("Because.\n<answer>\n1\n</answer>\n<|eot_id|>", (1, 0, 0)),
+        ("<reasoning>\nBecause 1 < 2.\n\nSo.\n</reasoning>\n<answer>\n1\n</answer>", (0, 1, 0)),
+        ("<reasoning>a</reasoning><answer>1</answer><|endoftext|>", (0, 1, 0)),
+        ("Hm. <reasoning>a</reasoning><answer>1</answer>", (0, 0, 0)),
+        ("<reasoning>a</reasoning> so <answer>1</answer>", (0, 0, 0)),
+        ("<answer>1</answer><reasoning>a</reasoning>", (0, 0, 0)),
+        ("<reasoning></reasoning><answer>1</answer>", (0, 0, 0)),
+        ("<reasoning>a</reasoning><answer> </answer>", (0, 0, 0)),
+        ("<reasoning>a</reasoning><answer>1", (0, 0, 0)),
+        ("<answer>1</answer> or so", (0, 0, 0)),
+        ("<answer>1</answer><answer>2</answer>", (0, 0, 0)),
+        ("<answer></answer>", (0, 0, 0)),
+        (r"So $\boxed{\frac{1}{2}}$.", (0, 0, 1)),
+        (r"\boxed{1} or \boxed{2}", (0, 0, 0)),
+        (r"\boxed{}", (0, 0, 0)),
+        (r"\boxed{1", (0, 0, 0)),
+        ("1", (0, 0, 0)),
+        ("", (0, 0, 0)),
+    ],
+)
+def test_formats(text, scores):
+    rewards = (answer_format_reward, reasoning_format_reward, boxed_format_reward)
+    assert tuple(reward([text], answer=["1"])[0] for reward in rewards) == scores
+    message = [{"role": "assistant", "content": text}]
+    assert tuple(reward([message])[0] for reward in rewards) == scores
+
+
+@pytest.mark.parametrize(
+    "text, score",
+    [("3*4+5", 1), ("3+4+5", 1), ("<answer>5-3-4=17</answer>", 1), ("3*4", 0), ("17", 0), ("", 0), ("3+4+5+x", 0)],
+)
+def test_countdown_numbers(text, score):
+    assert countdown_numbers_reward([text], numbers=[[3, 4, 5]], target=[17]) == [score]
+
+
+def test_sudoku_cells():
+    puzzle, solution = "123.3.1..1.34.2.", "1234341221434321"  # seven empty cells
+    score = lambda text: sudoku_cells_reward([text], puzzle=[puzzle], solution=[solution])[0]  # noqa: E731
+    assert score(solution) == 1
+    assert score("1231341221434321") == pytest.approx(6 / 7)  # one of them wrong
+    assert score("1231311121234121") == 0 or score("1231311121234121") < 1
+    assert score("2234341221434321") == 0  # a clue changed
+    assert score(solution[:-1]) == score("") == score("no") == 0
+    assert sudoku_cells_reward([solution], puzzle=[solution], solution=[solution]) == [1]

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""
+The many ways to write the same formula, made one.
+
+Only what is layout goes: `\dfrac` and `\left`, dollar signs, thin spaces, bold type, a full stop at the end. Nothing
+that has a meaning is touched.
+"""
+
+from __future__ import annotations
+
+import re
+
+
+_CHARACTERS = str.maketrans(
+    {
+        "−": "-",
+        "–": "-",
+        "×": r"\times ",
+        "·": r"\cdot ",
+        "⋅": r"\cdot ",
+        "÷": "/",
+        "π": r"\pi ",
+        "∞": r"\infty ",
+        "°": r"^\circ",
+        "√": r"\sqrt ",
+        "≤": r"\le ",
+        "≥": r"\ge ",
+        "∪": r"\cup ",
+        "∈": r"\in ",
+        "±": r"\pm ",
+        "≈": r"\approx ",
+        "²": "^2",
+        "³": "^3",
+        "\u00a0": " ",
+        "\u202f": " ",
+        "\u2009": " ",
+    }
+)
+# One after the other: each sees what those before it have left.
+_SAME = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![a-zA-Z])", ""),
+        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\!", ""),
+        (r"\\(?:text|mathrm|mathbf|textbf|boldsymbol)\s*\{\s*(-?[0-9.,]+)\s*\}", r"\1"),
+        (r"\{\s*,\s*\}", ","),
+        (r"(?<=[0-9])\\,(?=[0-9]{3}(?![0-9]))", ","),
+        (r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![a-zA-Z])", " "),
+        (r"(?<!\\)\\[$()\[\]]|\$", " "),
+        (r"\\leq(?![a-zA-Z])", r"\\le"),
+        (r"\\geq(?![a-zA-Z])", r"\\ge"),
+        (r"\\varnothing(?![a-zA-Z])|\\\{\s*\\\}", r"\\emptyset"),
+        (r"\\degree(?![a-zA-Z])", r"^\\circ"),
+        (r"\\%|\s*\\text\s*\{\s*(?:\\?%|percent)\s*\}|\s*\bper ?cent\b", "%"),
+        (r"(?<![a-zA-Z\\])(pi|sqrt|infty)(?![a-zA-Z])", r"\\\1"),
+        (r"(?<![a-zA-Z\\])infinity(?![a-zA-Z])", r"\\infty"),
+        (r"\s+", " "),
+    )
+]
+_EDGES = " \t\n*`_\"'"
+_ANSWER_IS = re.compile(
+    r"(?:so |thus |therefore |hence )?,? ?(?:the |my )?(?:final |correct )?answer(?: is\b|\s*:|\s*=)\s*:?",
+    re.IGNORECASE,
+)
+
+# The left side of an equation that only names what the right side gives: x, a_1, f(x), \angle ABC, total cost, (x, y).
+_NAME = re.compile(
+    r"\\?[a-zA-Z]+(?:_(?:\w|\{\w+\}))?'?(?:\([a-zA-Z0-9, -]{1,12}\))?"
+    r"|\\(?:angle|triangle|text|mathrm)\s*\{?[A-Za-z ]+\}?"
+    r"|\|?[A-Z]{1,3}\|?|[A-Za-z]+(?: [A-Za-z']+){1,6}|\( ?[a-zA-Z](?: ?, ?[a-zA-Z]){1,3} ?\)"
+)
+_DENIAL = re.compile(r"\b(?:not|no|never|wrong|incorrect)\b|n't\b", re.IGNORECASE)
+_MEMBER = re.compile(r"\\in(?![a-zA-Z])")
+# Commands, units and words of a calculation with numbers. Single letters would be variables.
+_NO_VARIABLE = re.compile(
+    r"\\(?:times|cdot|frac|div|sqrt|pi)(?![a-zA-Z])|\\text\s*\{[^{}]*\}|(?<![A-Za-z0-9\\])(?:of|[A-Za-z]{3,})(?![A-Za-z])"
+)
+
+
+def tidy(text: str) -> str:
+    """
+    Remove layout.
+
+    Args:
+        text (`str`):
+            An answer as it was extracted.
+
+    Returns:
+        `str`: the same formula in one line.
+    """
+    text = text.translate(_CHARACTERS)
+    for pattern, replacement in _SAME:
+        text = pattern.sub(replacement, text)
+    text = text.strip(_EDGES)
+    text = _ANSWER_IS.sub("", text, count=1) if _ANSWER_IS.match(text) else text
+    return _strip_stop(text.strip(_EDGES)).strip(_EDGES)
+
+
+def split_name(text: str) -> tuple[str, str]:
+    r"""
+    Take an equation apart that gives its answer on the right: `x = 3`, `30 + 42 = 72`, `\text{cost} = 5`.
+
+    Args:
+        text (`str`):
+            A tidy formula.
+
+    Returns:
+        `tuple[str, str]`: the name on the left, empty if there is none, and the right side; the whole formula if it is
+        an equation of another kind, such as `2x + 1 = 7` or `y^2 = x`.
+    """
+    if ":" in text and "=" not in text:  # Total: 72, but not 3:4 and not f: x
+        label, rest = text.split(":", 1)
+        if re.fullmatch(r"[A-Za-z]{2,}(?: [A-Za-z']+){0,6}", label.strip()) and not _DENIAL.search(label):
+            return label.strip(), rest.strip()
+        return "", text
+    if r"\approx" in text:  # what comes first is exact
+        exact, about = text.split(r"\approx", 1)
+        text = (exact if exact.strip() else about).strip()
+    if len(_MEMBER.findall(text)) == 1:
+        text = _MEMBER.sub("=", text)
+    sides = [side.strip() for side in re.split(r"(?<![<>!\\])=", text)]
+    if len(sides) == 1 or not all(sides[:-1]):
+        return "", text if all(sides) else sides[-1]
+    names = [side for side in sides[:-1] if not _is_arithmetic(side)]
+    if len(names) > 1 or any(_NAME.fullmatch(name) is None or _DENIAL.search(name) for name in names):
+        return "", text
+    return (names[0] if names else ""), sides[-1]
+
+
+def _is_arithmetic(text: str) -> bool:
+    """Whether this is a calculation with numbers, on the way to the answer: `48 clips + 24 clips`."""
+    return bool(re.search(r"[0-9]", text)) and not re.search(r"[a-zA-Z\\<>]", _NO_VARIABLE.sub("", text))
+
+
+def _strip_stop(text: str) -> str:
+    return re.sub(r"[\s.,;:!]+\Z", "", text) if not text.endswith("!") else text

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Numbers as models write them, read exactly.
+
+`1,000`, `-\\frac{3}{4}`, `2 1/2`, `0.5`, `50\\%`, `\\$12.50`, `7 apples` and `5\\text{ cm}` are numbers; `5 thousand`,
+`12.5.3`, `2+3`, `5x` and `72 or 73` are not. Nothing is evaluated, and whatever is longer than `MAX_NUMBER` characters
+is no number.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import NamedTuple
+
+
+MAX_NUMBER = 120  # characters, with its unit
+
+_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_NUMBER = re.compile(
+    rf"(?P<sign>[+-]?)\s*[€£¥]?\s*(?:"
+    rf"(?:(?P<whole>[0-9]+)\s*)?\\frac\s*"
+    rf"(?:\{{\s*(?P<over>[+-]?\s*{_DIGITS})\s*\}}|(?P<over_digit>[0-9]))\s*"
+    rf"(?:\{{\s*(?P<under>[+-]?\s*{_DIGITS})\s*\}}|(?P<under_digit>[0-9]))"
+    rf"|(?:(?P<whole_plain>[0-9]+)\s+)?(?P<top>{_DIGITS})\s*/\s*(?P<bottom>{_DIGITS})"
+    rf"|(?P<plain>{_DIGITS})"
+    rf")(?P<space>\s*)(?P<percent>%?)\s*(?P<unit>.*)",
+    re.DOTALL,
+)
+
+_TEXT_UNIT = re.compile(
+    r"\\(?:text|mathrm|mbox|textrm|textbf|mathbf|rm)\s*\{(?P<words>[^{}]*)\}\s*(?:\^\s*\{?(?P<power>[23])\}?)?"
+)
+_PLAIN_UNIT = re.compile(
+    r"(?P<words>[A-Za-z][A-Za-z.'/\-]*(?: [A-Za-z][A-Za-z.'/\-]*){0,3})(?:\s*\^?\{?(?P<power>[23])\}?)?"
+)
+_DEGREES = re.compile(r"\^?\s*\{?\s*\\circ\s*\}?\s*[CF]?")
+
+# Words that make another number of what stands before them, or take it back.
+_NO_UNITS = frozenset(
+    "hundred hundreds thousand thousands million millions billion billions trillion trillions k dozen dozens half "  # noqa: SIM905
+    "halves third thirds quarter quarters fourth fourths fifth fifths tenth tenths hundredth hundredths one two three "
+    "four five six seven eight nine ten eleven twelve twenty thirty forty fifty zero below negative or and to not no "
+    "never is isn't isnt are was were but than plus minus divided squared cubed factorial pi sqrt if wrong incorrect "
+    "mod modulo base point over".split()
+)
+_UNITS = {
+    name: names.split()[0]
+    for names in (
+        "mm millimeter millimetre",
+        "cm centimeter centimetre",
+        "m meter metre",
+        "km kilometer kilometre",
+        "in inch inche",
+        "ft foot feet",
+        "yd yard",
+        "mi mile",
+        "mg milligram",
+        "g gram",
+        "kg kilogram kilo",
+        "lb lbs pound",
+        "oz ounce",
+        "ml mL milliliter millilitre",
+        "l L liter litre",
+        "gal gallon",
+        "s sec second",
+        "min minute",
+        "h hr hour",
+        "day",
+        "week",
+        "month",
+        "yr year",
+        "cent",
+        "dollar",
+        "degree",
+        "mph",
+    )
+    for name in names.split()
+}
+
+
+class Number(NamedTuple):
+    """A number, whether a percent sign followed, and its unit: a name of `_UNITS`, with its power, or nothing."""
+
+    value: Fraction
+    percent: bool = False
+    unit: str = ""
+
+
+def parse_number(text: str) -> Number | None:
+    """
+    Read a text that is one number and nothing else but its unit.
+
+    Args:
+        text (`str`):
+            The text, as [`~trl_diffusion.rewards.latex.tidy`] leaves it.
+
+    Returns:
+        [`Number`], or `None` if it is anything else.
+    """
+    match = _NUMBER.fullmatch(text) if len(text) <= MAX_NUMBER else None
+    if match is None:
+        return None
+    unit = _parse_unit(match["unit"], spaced=bool(match["space"]))
+    value = _value(match)
+    if unit is None or value is None:
+        return None
+    return Number(-value if match["sign"] == "-" else value, bool(match["percent"]), unit)
+
+
+def same_number(gold: Number, answer: Number) -> bool:
+    """
+    Whether an answer gives the right number.
+
+    Exactly: `0.33` is not `1/3`. A unit that one of them lacks is not missed; two known units have to be the same. A
+    percent sign is a unit as well, `50%` is right where `50` is asked, unless the right number lies between -1 and 1
+    and is no percentage itself. There `50%` means a half.
+    """
+    if gold.unit and answer.unit and gold.unit != answer.unit:
+        return False
+    value = answer.value
+    if answer.percent and not gold.percent and abs(gold.value) < 1:
+        value /= 100
+    return value == gold.value
+
+
+def _fraction(digits: str) -> Fraction:
+    digits = digits.replace(",", "").replace(" ", "")
+    return Fraction(digits + "0" if digits.endswith(".") else digits)
+
+
+def _value(match: re.Match) -> Fraction | None:
+    """The number without its sign, `None` for division by zero and for mixed numbers whose fraction is improper."""
+    if match["plain"]:
+        return _fraction(match["plain"])
+    whole = match["whole"] or match["whole_plain"]
+    top = _fraction(match["over"] or match["over_digit"] or match["top"])
+    bottom = _fraction(match["under"] or match["under_digit"] or match["bottom"])
+    if bottom == 0 or (whole and not 0 <= top < bottom):
+        return None
+    return (int(whole) if whole else 0) + top / bottom
+
+
+def _parse_unit(text: str, spaced: bool) -> str | None:
+    """The unit's name, empty if there is none or none that is known; `None` if this is something else."""
+    text = text.strip()
+    if not text:
+        return ""
+    if _DEGREES.fullmatch(text):
+        return "degree"
+    marked = _TEXT_UNIT.fullmatch(text)
+    match = marked or _PLAIN_UNIT.fullmatch(text)
+    if match is None:
+        return None
+    words = match["words"].replace("~", " ").strip().rstrip(".").split()
+    if any(word.lower().strip(".") in _NO_UNITS or any(c.isdigit() for c in word) for word in words):
+        return None
+    power = {"square": "2", "sq": "2", "sq.": "2", "cubic": "3"}.get(words[0].lower() if words else "", "")
+    name = _unit_name(words[1:] if power else words)
+    power = power or match["power"] or ""
+    # Without \text, letters may be variables: 5x, 5 x, 5ab, 5m.
+    if not marked and not (name and (spaced or len(words[-1]) > 1)) and not (spaced and len(words[0]) > 2):
+        return None
+    return f"{name}^{power}" if name and power else name
+
+
+def _unit_name(words: list[str]) -> str:
+    if len(words) != 1:
+        return ""
+    word = words[0].rstrip(".")
+    lower = word.lower()
+    return next((_UNITS[w] for w in (word, lower, lower.removesuffix("s")) if w in _UNITS), "")
