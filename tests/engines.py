@@ -40,14 +40,14 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def launcher(engine, machine=None):
+def launcher(engine, machine=None, processes=2):
     """
-    The command of two processes under an engine, by the example's configuration; of one without. Or that of one of two
-    machines with a process each, which is a number and their port.
+    The command of two processes, or more, under an engine, by the example's configuration; of one without. Or that of
+    one of two machines with a process each, which is a number and their port.
     """
     if engine in (None, "ddp"):  # accelerate launches no processes for DDP where there is no GPU
         if machine is None:
-            return [BIN / "torchrun", "--nproc_per_node", "1" if engine is None else "2", "--standalone"]
+            return [BIN / "torchrun", "--nproc_per_node", processes if engine else "1", "--standalone"]
         where = ["--node_rank", machine[0], "--master_addr", "127.0.0.1", "--master_port", machine[1]]
         return [BIN / "torchrun", "--nnodes", "2", "--nproc_per_node", "1", *where]
     where = ["--main_process_port", free_port()]
@@ -56,7 +56,7 @@ def launcher(engine, machine=None):
         where += ["--main_process_port", machine[1]]
     return [
         *(BIN / "accelerate", "launch", "--config_file", ROOT / f"examples/accelerate_configs/{engine}.yaml"),
-        *("--num_processes", "2", "--mixed_precision", "no", *where),
+        *("--num_processes", processes, "--mixed_precision", "no", *where),
     ]
 
 
