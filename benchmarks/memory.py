@@ -161,7 +161,7 @@ def computed(engine, adapter, model_path):
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     update = Update(ROWS, PROMPT, COMPLETION, 16, get_family(config).lora_targets, RANK if adapter else None)
-    memory = needs_of(model, update).under(KINDS[{"ddp": "multi_gpu"}.get(engine, engine)], PROCESSES)
+    memory = needs_of(model, update).under(KINDS[{"ddp": "multi_gpu"}.get(engine, engine)], PROCESSES, 2)
     # Here, device and host are the same memory.
     return {phase: (getattr(memory, phase) + memory.host) / MIB for phase in ("rollout", "update")}
 

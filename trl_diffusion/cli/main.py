@@ -2,8 +2,7 @@
 """
 The command `trl-diffusion`.
 
-A command is a module with `DESCRIPTION`, `make_parser(prog)` and `run(arguments)`, and is imported when it is called:
-`--help` does not wait for PyTorch.
+A command is a module with `run(words)`, which returns the exit code, and is imported when it is called.
 """
 
 from __future__ import annotations

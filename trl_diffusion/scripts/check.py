@@ -31,7 +31,7 @@ from ..models import (
     token_problems,
 )
 from ..models.hub import hub_options, saved_generation_config
-from .launch import Run, command, engines_for, fastest
+from .launch import USABLE, Run, command, engines_for, fastest, fits
 from .memory import ENGINES, Memory, Update, needs_of
 
 
@@ -95,16 +95,18 @@ def _plan(report: Report, model: PreTrainedModel, family: DiffusionFamily, args:
     shape = (args.batch_size, args.prompt_length, args.completion_length)
     length, usual = args.completion_length, getattr(model.config, "block_size", None) or 32
     block = length if length % usual else usual
-    run = Run(report.model, args.num_processes, args.batch_size, length, block, bits, rank)
+    micro_batches = args.gradient_accumulation_steps
+    run = Run(report.model, args.num_processes, args.batch_size, length, block, bits, rank, micro_batches)
     needs = needs_of(model, Update(*shape, bits, family.lora_targets, rank))
-    report.memory = {name: needs.under(ENGINES[name], run.processes) for name in engines_for(run)}
+    report.memory = {name: needs.under(ENGINES[name], run.processes, micro_batches) for name in engines_for(run)}
     report.engine = fastest(report.memory, args.device_memory * GIB)
     if report.engine is not None:
         report.launch = command(run, report.engine)
         return
     least = min(memory.total for memory in report.memory.values()) / GIB
     report.problems.append(
-        f"This takes at least {least:.1f} GiB on each device, of {args.device_memory:g} (`--device_memory`). Take a "
+        f"This takes at least {least:.1f} GiB on each device; of its {args.device_memory:g} GiB (`--device_memory`), "
+        f"{100 * (1 - USABLE):.0f} % are kept in reserve. Take a "
         "smaller `--batch_size`, more devices (`--num_processes`), or train adapters (without `--full`, with "
         "`--load_in_4bit`)."
     )
@@ -216,8 +218,8 @@ def _memory_lines(report: Report, args: argparse.Namespace) -> list[str]:
     ]
     for name, memory in report.memory.items():
         numbers = (memory.rollout, memory.update, memory.host)
-        fits = "" if memory.total <= args.device_memory * GIB else "  does not fit"
-        result.append(f"  {name:16} " + " ".join(f"{value / GIB:8.2f}" for value in numbers) + fits)
+        remark = "" if fits(memory, args.device_memory * GIB) else "  does not fit"
+        result.append(f"  {name:16} " + " ".join(f"{value / GIB:8.2f}" for value in numbers) + remark)
     if report.engine is not None:
         result += ["", f"  Of the update under {report.engine}:"]
         parts = ("weights", "optimizer", "buckets", "gradients", "units", "cast", "checkpointed", "logits")
@@ -244,6 +246,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--completion_length", type=_count, default=256)
     parser.add_argument("--lora_r", type=_count, default=16)
     parser.add_argument("--num_processes", type=_count, default=1, help="Devices.")
+    parser.add_argument("--gradient_accumulation_steps", type=_count, default=1, help="Micro-batches of an update.")
     parser.add_argument("--device_memory", type=float, default=80.0, help="GiB of each device.")
     weights = parser.add_mutually_exclusive_group()
     weights.add_argument("--load_in_4bit", action="store_true")

@@ -25,6 +25,8 @@ class Run:
             Their tokens.
         block_length (`int`):
             Tokens of a block of these.
+        micro_batches (`int`, *optional*, defaults to `1`):
+            Of an update.
         bits (`int`):
             Of frozen weights: 16, 8 or 4.
         lora_r (`int`, *optional*):
@@ -38,6 +40,12 @@ class Run:
     block_length: int
     bits: int = 16
     lora_r: int | None = None
+    micro_batches: int = 1
+
+
+# Of a device's memory, what training may take by this count: buffers of the engine, the allocator's gaps and the
+# driver's context come on top.
+USABLE = 0.9
 
 
 def engines_for(run: Run) -> list[str]:
@@ -47,9 +55,14 @@ def engines_for(run: Run) -> list[str]:
     return list(ENGINES)
 
 
+def fits(memory: Memory, device_memory: float) -> bool:
+    """Whether a device has enough memory, in bytes, with a reserve."""
+    return memory.total <= USABLE * device_memory
+
+
 def fastest(memories: dict[str, Memory], device_memory: float) -> str | None:
-    """The first engine whose memory, in bytes, is there; `None` if all take more."""
-    return next((engine for engine, memory in memories.items() if memory.total <= device_memory), None)
+    """The first engine that fits into the memory of a device, in bytes; `None` if none does."""
+    return next((engine for engine, memory in memories.items() if fits(memory, device_memory)), None)
 
 
 def command(run: Run, engine: str) -> str:
@@ -60,7 +73,9 @@ def command(run: Run, engine: str) -> str:
         launch += ["--num_processes", str(run.processes)]
     options = ["--model_name_or_path", run.model, "--dataset_name", "<dataset>", "--output_dir", "<folder>"]
     options += ["--per_device_train_batch_size", str(run.batch_size)]
-    completions = run.batch_size * run.processes
+    if run.micro_batches > 1:
+        options += ["--gradient_accumulation_steps", str(run.micro_batches)]
+    completions = run.batch_size * run.processes * run.micro_batches
     if completions % 8:  # TRL's group
         options += ["--num_generations", str(completions)]
     options += ["--max_completion_length", str(run.completion_length), "--block_length", str(run.block_length)]

@@ -100,7 +100,8 @@ class Memory:
         optimizer (`float`):
             AdamW's two moments of what is trained, and DeepSpeed's copy of it.
         gradients (`float`):
-            Of what is trained: those of earlier micro-batches are there while the next one is computed.
+            Of what is trained. FSDP does not divide them before the last micro-batch of an update: they are there in
+            whole, in bfloat16.
         buckets (`float`):
             In which DDP sends gradients: as large again, and there from the first update on.
         gathered (`float`):
@@ -120,6 +121,8 @@ class Memory:
             bfloat16. More positions take no more.
         host (`float`):
             What is offloaded: in the memory of the host, for each device.
+        accumulates (`bool`):
+            Whether gradients of earlier micro-batches are there while the next one is computed.
         rollout (`float`):
             The most that a rollout takes: what is held, gathered and cast, and one chunk of logits.
         update (`float`):
@@ -138,6 +141,7 @@ class Memory:
     checkpointed: float
     logits: float
     host: float
+    accumulates: bool
     rollout: float = field(init=False)
     update: float = field(init=False)
 
@@ -145,7 +149,9 @@ class Memory:
         held = self.weights + self.optimizer + self.buckets
         self.rollout = held + self.gathered + self.cast + self.logits
         passing = self.units + self.cast + self.checkpointed + self.logits
-        self.update = held + self.gradients + max(passing, self.step)
+        if self.accumulates:
+            passing += self.gradients
+        self.update = held + max(passing, self.gradients + self.step)
 
     @property
     def total(self) -> float:
@@ -179,7 +185,7 @@ class Needs:
     checkpointed: float
     logits: float
 
-    def under(self, engine: Engine, processes: int) -> Memory:
+    def under(self, engine: Engine, processes: int, micro_batches: int = 1) -> Memory:
         """
         Bytes on each of so many devices.
 
@@ -188,6 +194,8 @@ class Needs:
                 What is divided between them.
             processes (`int`):
                 Their number.
+            micro_batches (`int`, *optional*, defaults to `1`):
+                Of an update, on each of them.
         """
 
         def share(is_divided: bool) -> float:
@@ -198,6 +206,8 @@ class Needs:
         # Two moments, and DeepSpeed's copy, all in float32.
         optimizer = (12 if engine.deepspeed else 2 * width) * self.trained * share(engine.optimizer)
         gradients = width * self.trained * share(engine.gradients)
+        if engine.parameters and not engine.deepspeed and micro_batches > 1:
+            gradients = max(gradients, 2.0 * self.trained)
         is_ddp = not engine.deepspeed and not engine.parameters
         # A copy of the gradients that it is to divide, and these in float32.
         step = (4 + 2 * engine.gradients) * self.trained * share(engine.optimizer) if engine.deepspeed else 0.0
@@ -214,6 +224,7 @@ class Needs:
             checkpointed=self.checkpointed,
             logits=self.logits,
             host=weights + optimizer + gradients + step if engine.offload else 0.0,
+            accumulates=micro_batches > 1,
         )
 
 
