@@ -8,7 +8,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, ScalarFormatter
 
-from .evaluate import Evaluation, frontier
+from .frontier import frontier
+from .scoring import Evaluation
 
 
 BEFORE, AFTER, COST = "#8a8f98", "#1f6feb", "#d9730d"
