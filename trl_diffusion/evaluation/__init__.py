@@ -2,10 +2,11 @@
 from .calibration import ThresholdUse, threshold_calibration
 from .comparison import Comparison, compare, paired_interval, sign_flip_p_value
 from .evaluate import evaluate
-from .frontier import accuracy_at, frontier, frontier_settings, load_sweep, sweep
+from .frontiers import accuracy_at, frontier, frontier_settings, load_sweep, sweep
 from .generate import generate
 from .generations import Generation, Generations, load_generations
 from .intervals import clustered_interval, wilson_interval
+from .likelihood_bound import likelihood_bound
 from .likelihood_gap import LikelihoodGap, likelihood_gap
 from .scoring import Evaluation, pass_at_k, rewards_of, score
 
@@ -24,6 +25,7 @@ __all__ = [
     "frontier",
     "frontier_settings",
     "generate",
+    "likelihood_bound",
     "likelihood_gap",
     "load_generations",
     "load_sweep",

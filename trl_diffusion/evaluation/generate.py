@@ -167,6 +167,23 @@ def decode_ids(
     return [Decoded(row, text, len(own), own[-1] in ends) for row, text, own in zip(rows, texts, ids, strict=True)]
 
 
+def check_lengths(model: PreTrainedModel, prompt_ids: list[list[int]], length: int, what: str) -> None:
+    """
+    Raises:
+        `ValueError`: If a prompt is empty, or leaves no room for the canvas.
+    """
+    limit = getattr(model.config, "max_position_embeddings", None)
+    for i, ids in enumerate(prompt_ids):
+        if not ids:
+            raise ValueError(f"The prompt of {what} {i} is empty after tokenization. Remove it.")
+        if limit is not None and len(ids) + length > limit:
+            raise ValueError(
+                f"The prompt of {what} {i} has {len(ids)} tokens; a canvas of `max_new_tokens={length}` makes them "
+                f"more than the {limit} positions that the model was trained for. Remove or shorten the prompt, or "
+                "shorten the canvas."
+            )
+
+
 class _Job:
     """A dataset to decode."""
 
@@ -178,7 +195,7 @@ class _Job:
         inputs = tokenize_prompts(tokenizer, [row["prompt"] for row in self.rows])
         masks = inputs["attention_mask"].bool()
         self.prompt_ids = [ids[shown].tolist() for ids, shown in zip(inputs["input_ids"], masks, strict=True)]
-        self._check_lengths()
+        check_lengths(cast(PreTrainedModel, sampler.model), self.prompt_ids, sampler.config.max_new_tokens, "row")
 
     def decode(self, keys: list[tuple[int, int]]) -> list[Generation]:
         """Samples, by prompt and sample."""
@@ -228,19 +245,6 @@ class _Job:
             "num_samples": num_samples,
             "made_by": [made_by | {"computation": computation}],
         }
-
-    def _check_lengths(self) -> None:
-        length = self.sampler.config.max_new_tokens
-        limit = getattr(cast(PreTrainedModel, self.sampler.model).config, "max_position_embeddings", None)
-        for row, ids in enumerate(self.prompt_ids):
-            if not ids:
-                raise ValueError(f"Row {row} of `dataset`: the prompt is empty after tokenization. Remove it.")
-            if limit is not None and len(ids) + length > limit:
-                raise ValueError(
-                    f"Row {row} of `dataset`: a prompt of {len(ids)} tokens and a canvas of `max_new_tokens={length}` "
-                    f"are more than the {limit} positions that the model was trained for. Remove or shorten the "
-                    "prompt, or shorten the canvas."
-                )
 
     def check_json(self) -> None:
         """Refuse rows that could not be written, before there are any."""
