@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler, embedded
 from trl_diffusion.evaluation import likelihood_gap
-from trl_diffusion.evaluation.evaluate import tokenize_prompts
+from trl_diffusion.evaluation.generate import tokenize_prompts
 from trl_diffusion.likelihood import MeanField, MergedSteps, RolloutBatch, TwoTimesMeanField
 from trl_diffusion.models import end_tokens, resolve_spec
 from trl_diffusion.tasks import sudoku

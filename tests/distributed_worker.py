@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_diffusion import DiffuGRPOConfig, DiffuGRPOTrainer, DiffusionGenerationConfig
+from trl_diffusion.evaluation import generate, load_generations
 from trl_diffusion.generation import DiffusionSampler
 from trl_diffusion.trainer.process_exit import let_gloo_finish_at_exit
 
@@ -190,6 +192,43 @@ def rollouts_do_not_wait_without_need(model_path, output_dir):
     trainer.model.register_forward_hook(lambda *_: passes.append(1))
     DiffusionSampler(trainer.model, config).sample(torch.tensor([[3, 4]]), seeds=torch.tensor([0]))
     assert len(passes) == [8, 2][rank]
+
+
+def an_evaluation_is_shared(model_path, output_dir):
+    """Seven prompts, two samples each: what one process writes, in a file and in memory."""
+    state = PartialState(cpu=True)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(model_path), AutoTokenizer.from_pretrained(model_path)
+    dataset = Dataset.from_dict({"prompt": trainers.PROMPTS[:7]})
+    decoder = DiffusionGenerationConfig(max_new_tokens=8, block_length=4, entropy_bound=1.0)
+    arguments = {"num_samples": 2, "batch_size": 3}
+    path = Path(output_dir) / "generations.jsonl"
+    decoded = []
+    model.register_forward_hook(lambda *_: decoded.append(1))
+    shared = generate(model, tokenizer, dataset, decoder, path, accelerator=state, **arguments)
+    passes = len(decoded)
+    in_memory = generate(model, tokenizer, dataset, decoder, accelerator=state, **arguments)
+    alone = generate(model, tokenizer, dataset, decoder, **arguments)
+    assert passes < len(decoded) - 2 * passes  # what both made together, one of them makes alone
+
+    def written(generations):
+        return [
+            (g.prompt_index, g.sample_index, g.seed, g.text, g.trajectory.completion_ids.tolist(), g.nfe)
+            for g in generations.samples
+        ]
+
+    assert written(shared) == written(in_memory) == written(alone) == written(load_generations(path))
+    state.wait_for_everyone()
+    if state.is_main_process:  # as if it had been killed, with everything but two samples of the other process
+        header, *lines = path.read_text().splitlines(keepends=True)
+        path.with_name("generations.jsonl.part-00001-dead").write_text(header + "".join(lines[:-2]))
+        path.unlink()
+    state.wait_for_everyone()
+    decoded.clear()
+    again = generate(model, tokenizer, dataset, decoder, path, accelerator=state, **arguments)
+    assert written(again) == written(alone) and bool(decoded) == state.is_main_process
+    assert [p.name for p in Path(output_dir).glob("generations*")] == ["generations.jsonl"]
+    assert [entry["processes"] for entry in load_generations(path).header["made_by"]] == [2]
+    state.wait_for_everyone()
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ def run(check, output_dir, model_path, processes, **environment):
         "rollouts_do_not_wait_without_need",
         "cached_rollouts_stay_in_step",
         "checks_of_the_cache_stay_in_step",
+        "an_evaluation_is_shared",
     ],
 )
 def test_two_processes(check, tmp_path, model_path):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from trl_diffusion.trainer.reward_checks import RewardErrors, check_rewards
+from trl_diffusion.rewards.checks import check_rewards
+from trl_diffusion.trainer.reward_checks import RewardErrors
 
 
 @pytest.mark.parametrize(

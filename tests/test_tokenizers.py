@@ -10,7 +10,7 @@ from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen2Tokenizer
 
-from trl_diffusion.evaluation.evaluate import tokenize_prompts
+from trl_diffusion.evaluation.generate import tokenize_prompts
 from trl_diffusion.models import DreamTokenizer, end_of_turn_token, end_tokens, resolve_spec
 
 from .families import CONFIGS, write_checkpoint

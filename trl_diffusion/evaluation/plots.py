@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, ScalarFormatter
 
-from .evaluate import Evaluation, frontier
+from .calibration import ThresholdUse
+from .frontiers import frontier
+from .scoring import Evaluation
 
 
 BEFORE, AFTER, COST = "#8a8f98", "#1f6feb", "#d9730d"
@@ -52,29 +56,120 @@ def plot_run(
 
     for when, color, evaluations in (("before", BEFORE, before), ("after", AFTER, after)):
         for (name, points), style, marker in zip(evaluations.items(), ("-", "--"), ("o", "s"), strict=False):
-            cost.scatter(
-                [p.nfe for p in points], [p.accuracy for p in points], s=14, marker=marker, color=color, alpha=0.35
-            )
-            best = frontier(points)
-            xs, ys = [p.nfe for p in best], [p.accuracy for p in best]
-            cost.plot(xs, ys, style, marker=marker, markersize=4, color=color, label=f"{when}, {name}")
-            cost.fill_between(
-                xs, [p.interval[0] for p in best], [p.interval[1] for p in best], color=color, alpha=0.08, lw=0
-            )
-    cost.set(
+            _draw_frontier(cost, points, color, style=style, marker=marker, label=f"{when}, {name}")
+    _name_cost_axes(cost)
+    training.grid(alpha=0.25)
+    cost.legend(loc="center right", bbox_to_anchor=(1.0, 0.35), fontsize=9)
+    _save(figure, path, title)
+
+
+def plot_frontiers(sweeps: dict[str, list[Evaluation]], path: str | Path, *, title: str = "") -> None:
+    """
+    Draw accuracy against passes of one checkpoint or several. A line joins the points that no other of the same
+    checkpoint beats, a band shows their intervals.
+
+    Args:
+        sweeps (`dict[str, list[Evaluation]]`):
+            Evaluations under many decoders, by the name of the checkpoint, see [`load_sweep`].
+        path (`str` or `Path`):
+            File to write; the suffix decides the format.
+        title (`str`, *optional*, defaults to `""`):
+            Title of the picture.
+    """
+    figure = Figure(figsize=(6.6, 4.6), layout="constrained")
+    axes = figure.subplots()
+    for (name, points), color in zip(sweeps.items(), cycle((BEFORE, AFTER, COST, "#2da44e", "#8250df", "#bf3989"))):
+        _draw_frontier(axes, points, color, style="-", marker="o", label=name)
+    _name_cost_axes(axes)
+    axes.legend(loc="lower right", fontsize=9)
+    _save(figure, path, title)
+
+
+def plot_calibration(uses: list[ThresholdUse], path: str | Path, *, title: str = "") -> None:
+    """
+    Draw how often each threshold is chosen, and the accuracy and the passes of the answers that it was drawn for.
+
+    Args:
+        uses (`list[ThresholdUse]`):
+            See [`threshold_calibration`].
+        path (`str` or `Path`):
+            File to write; the suffix decides the format.
+        title (`str`, *optional*, defaults to `""`):
+            Title of the picture.
+    """
+    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    share, outcome = figure.subplots(1, 2)
+    places, names = range(len(uses)), [f"{use.threshold:.3g}" for use in uses]
+    share.bar(places, [use.share for use in uses], width=0.4, align="edge", color=AFTER, label="drawn")
+    if any(use.greedy_share is not None for use in uses):
+        share.bar(
+            places,
+            [use.greedy_share or 0 for use in uses],
+            width=-0.4,
+            align="edge",
+            color=BEFORE,
+            label="most likely",
+        )
+    share.set(ylabel="share of the draws", title="What the head chooses")
+    share.legend(fontsize=9)
+
+    for accuracies, intervals, offset, color, label in (
+        ([u.accuracy for u in uses], [u.interval for u in uses], -0.08, AFTER, "where drawn"),
+        (
+            [u.accuracy_if_always for u in uses],
+            [u.interval_if_always for u in uses],
+            0.08,
+            BEFORE,
+            "if drawn for every prompt",
+        ),
+    ):
+        drawn = [
+            (place + offset, accuracy, *ends)
+            for place, accuracy, ends in zip(places, accuracies, intervals)
+            if accuracy is not None and ends is not None
+        ]
+        if drawn:
+            xs, ys, lows, highs = zip(*drawn)
+            errors = [[y - low for y, low in zip(ys, lows)], [high - y for y, high in zip(ys, highs)]]
+            outcome.errorbar(xs, ys, yerr=errors, fmt="o", color=color, capsize=3, label=label)
+    outcome.set(ylim=(0, 1.02), ylabel="accuracy", title="What becomes of it")
+    outcome.legend(fontsize=9)
+    passes = outcome.twinx()
+    passes.plot(places, [use.nfe for use in uses], "--", color=COST)
+    passes.set(ylabel="forward passes per answer", ylim=(0, None))
+    passes.yaxis.label.set_color(COST)
+    for axes in (share, outcome):
+        axes.set(xlabel="threshold", xticks=list(places), xticklabels=names)
+        axes.grid(alpha=0.25)
+    for axis in (share.yaxis, outcome.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0))
+    _save(figure, path, title)
+
+
+def _draw_frontier(axes: Axes, points: list[Evaluation], color: str, *, style: str, marker: str, label: str) -> None:
+    axes.scatter([p.nfe for p in points], [p.accuracy for p in points], s=14, marker=marker, color=color, alpha=0.35)
+    best = frontier(points)
+    xs, ys = [p.nfe for p in best], [p.accuracy for p in best]
+    axes.plot(xs, ys, style, marker=marker, markersize=4, color=color, label=label)
+    axes.fill_between(xs, [p.interval[0] for p in best], [p.interval[1] for p in best], color=color, alpha=0.08, lw=0)
+
+
+def _name_cost_axes(axes: Axes) -> None:
+    axes.set(
         xscale="log",
         ylim=(0, 1.02),
         xlabel="forward passes per answer",
         ylabel="accuracy on held-out prompts",
         title="Accuracy against cost, over rules and thresholds",
     )
-    cost.yaxis.set_major_formatter(PercentFormatter(1.0))
-    cost.xaxis.set_major_locator(FixedLocator([1, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500]))
-    cost.xaxis.set_minor_locator(NullLocator())
-    cost.xaxis.set_major_formatter(ScalarFormatter())
-    cost.grid(alpha=0.25)
-    training.grid(alpha=0.25)
-    cost.legend(loc="center right", bbox_to_anchor=(1.0, 0.35), fontsize=9)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.xaxis.set_major_locator(FixedLocator([1, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.grid(alpha=0.25)
+
+
+def _save(figure: Figure, path: str | Path, title: str) -> None:
     if title:
         figure.suptitle(title)
     figure.savefig(path, dpi=130)

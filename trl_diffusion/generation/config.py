@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _CARRIED_AS = "diffusion"
 
 # What does not matter for what is written.
-_COMPUTATION = ("max_batch_size", "use_cache", "drift_check_rate")
+COMPUTATION = ("max_batch_size", "use_cache", "drift_check_rate")
 
 
 @dataclass
@@ -296,7 +296,7 @@ class DiffusionGenerationConfig:
             mask_token_id (`int`, *optional*):
                 The mask token it was trained with, if its configuration does not name it.
         """
-        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _COMPUTATION}
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in COMPUTATION}
         settings["eos_token_ids"] = list(self.eos_token_ids)
         carrier = cast(Any, model.generation_config)
         setattr(carrier, _CARRIED_AS, settings)

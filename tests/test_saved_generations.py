@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples and the file that keeps them: the same whatever the batch, and however often it was killed."""
+
+import json
+import math
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+from accelerate import PartialState
+from datasets import Dataset, DatasetDict
+
+from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler
+from trl_diffusion.evaluation import evaluate, generate, load_generations, score
+from trl_diffusion.evaluation.fingerprints import content_fingerprint, weights_fingerprint
+from trl_diffusion.evaluation.generate import _Job
+from trl_diffusion.models import ThresholdHeadConfig
+
+from .conftest import make_model
+
+
+PROMPTS = ["1+1=", "12+3=", "7=", "(4-2)*3=", "10/5="]
+CONFIG = DiffusionGenerationConfig(max_new_tokens=8, block_length=4, entropy_bound=1.0)
+
+
+@pytest.fixture
+def dataset():
+    return Dataset.from_dict({"prompt": PROMPTS, "goal": [2, 15, 7, 6, 2], "parts": [[1, 1], [12, 3], [7], [], [5]]})
+
+
+@pytest.fixture
+def model(tokenizer):
+    return make_model(len(tokenizer))
+
+
+def long(completions, **kwargs):
+    return [float(len(text) > 3) for text in completions]
+
+
+# What the last digits of the model's numbers show in, or who shared a batch.
+INEXACT = {"log_probs", "entropies", "slack", "row_forwards", "seconds"}
+
+
+def written(generations):
+    """What was written, for comparison."""
+    lines = [json.loads(sample.to_json()) for sample in generations.samples]
+    return [{key: value for key, value in line.items() if key not in INEXACT} for line in lines]
+
+
+def usual(model, tokenizer, dataset):
+    return {"model": model, "tokenizer": tokenizer, "dataset": dataset, "config": CONFIG}
+
+
+def lines_of(path):
+    return path.read_text().splitlines()
+
+
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, unmasking="low_confidence", temperature=0.5, top_k=3)])
+def test_samples_do_not_depend_on_the_batch(model, tokenizer, dataset, config):
+    made = [generate(model, tokenizer, dataset, config, num_samples=3, batch_size=size) for size in (1, 3, 100)]
+    several = list(map(written, made))
+    assert several[0] == several[1] == several[2]
+    for other in made[1:]:
+        torch.testing.assert_close(other.trajectory.log_probs, made[0].trajectory.log_probs)
+    assert len(several[0]) == 15 and len({line["text"] for line in several[0]}) > 3
+    first = generate(model, tokenizer, dataset, config)
+    assert written(first) == [line for line in several[0] if line["sample_index"] == 0]
+
+
+def test_a_sample_can_be_written_again_from_its_line(model, tokenizer, dataset, tmp_path):
+    path = tmp_path / "generations.jsonl"
+    generate(model, tokenizer, dataset, CONFIG, path, num_samples=2, seed=3)
+    loaded = load_generations(path)
+    sample = loaded.samples[5]
+    again = DiffusionSampler(model, loaded.config).sample(
+        torch.tensor([sample.prompt_ids]), seeds=torch.tensor([sample.seed])
+    )
+    for name, values in again.to_dict("").items():
+        if name != "row_forwards":
+            torch.testing.assert_close(getattr(sample.trajectory, name), values)
+    assert sample.nfe == int(again.nfe) and (sample.prompt_index, sample.sample_index) == (2, 1)
+
+
+def test_a_file_gives_back_what_was_made(model, tokenizer, dataset, tmp_path):
+    config = replace(CONFIG, unmasking="random", top_k=4, temperature=0.7)  # has NaN thresholds, and supports
+    made = generate(model, tokenizer, dataset, config, tmp_path / "new" / "g.jsonl", num_samples=2, batch_size=3)
+    loaded = load_generations(tmp_path / "new" / "g.jsonl")
+    assert written(loaded) == written(made) == written(generate(model, tokenizer, dataset, config, num_samples=2))
+    for name, values in made.trajectory.to_dict().items():
+        other = loaded.trajectory.to_dict()[name]
+        assert other.dtype == values.dtype and torch.equal(other.nan_to_num(9), values.nan_to_num(9)), name
+    assert loaded.trajectory.threshold.isnan().all() and loaded.trajectory.support.dtype == torch.int32
+    assert loaded.config.eos_token_ids == (tokenizer.eos_token_id,)
+    assert replace(loaded.config, eos_token_ids=()) == config
+    header = loaded.header
+    assert header["settings"]["model"]["weights"] == weights_fingerprint(model)
+    assert header["made_by"][0]["torch"] == torch.__version__ and header["made_by"][0]["device"] == "cpu"
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["g.jsonl"]
+
+
+def test_scoring_a_file_equals_evaluating(model, tokenizer, dataset, tmp_path):
+    def reward(completions, goal, parts, nfe, **kwargs):
+        return [g % 2 + len(p) + n % 2 for g, p, n in zip(goal, parts, nfe, strict=True)]
+
+    generate(model, tokenizer, dataset, CONFIG, tmp_path / "g.jsonl", batch_size=2)
+    a, b = score(load_generations(tmp_path / "g.jsonl"), reward), evaluate(model, tokenizer, dataset, reward, CONFIG)
+    assert replace(a, seconds=0, tokens_per_second=0) == replace(b, seconds=0, tokens_per_second=0)
+
+
+# ---------------------------------------------------------------- killed, and started again
+
+
+def generate_and_die(after, write, **arguments):
+    """In a process of its own, which ends without a farewell in its nth batch."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)
+    batches, decode = [], _Job.decode
+
+    def decode_until(job, keys):
+        batches.append(keys)
+        if len(batches) > after:
+            write()
+            os._exit(9)
+        return decode(job, keys)
+
+    _Job.decode = decode_until
+    generate(**arguments)
+    os._exit(1)
+
+
+def decoded_by(monkeypatch):
+    """The samples that are decoded from now on."""
+    seen, decode = [], _Job.decode
+    monkeypatch.setattr(_Job, "decode", lambda job, keys: seen.extend(keys) or decode(job, keys))
+    return seen
+
+
+def test_a_run_that_was_killed_goes_on(model, tokenizer, dataset, tmp_path, monkeypatch):
+    path = tmp_path / "g.jsonl"
+    arguments = usual(model, tokenizer, dataset) | {"path": path, "num_samples": 2}
+
+    def leave_half_a_line():
+        (part,) = tmp_path.iterdir()
+        with part.open("a") as file:
+            file.write('{"prompt_index": 2, "sample_ind')
+
+    generate_and_die(2, leave_half_a_line, batch_size=2, **arguments)
+    (part,) = tmp_path.iterdir()
+    assert part.name.startswith("g.jsonl.part-00000-") and len(lines_of(part)) == 1 + 4 + 1
+    with pytest.raises(FileNotFoundError, match=r"not finished: 4 samples are in 1 files.*same arguments"):
+        load_generations(path)
+    generate_and_die(1, lambda: None, batch_size=3, **arguments)  # once more, in other batches
+    (tmp_path / "g.jsonl.part-00000-dead").write_text('{"format": "trl-di')  # died in the header
+    seen = decoded_by(monkeypatch)
+    done = generate(**arguments)
+    assert seen == [(3, 1), (4, 0), (4, 1)]
+    assert written(done) == written(load_generations(path))
+    assert written(done) == written(generate(**arguments | {"path": None}))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["g.jsonl"]
+    seen.clear()
+    assert written(generate(**arguments)) == written(done) and not seen
+
+
+def test_more_samples_are_added_to_those_there_are(model, tokenizer, dataset, tmp_path, monkeypatch):
+    path = tmp_path / "g.jsonl"
+    generate(model, tokenizer, dataset, CONFIG, path)
+    seen = decoded_by(monkeypatch)
+    more = generate(model, tokenizer, dataset, CONFIG, path, num_samples=3)
+    assert seen == [(i, s) for i in range(5) for s in (1, 2)]
+    assert written(more) == written(generate(model, tokenizer, dataset, CONFIG, num_samples=3))
+    assert load_generations(path).header["num_samples"] == 3
+    fewer = generate(model, tokenizer, dataset, CONFIG, path, num_samples=2)
+    assert fewer.header["num_samples"] == 2 and len(fewer) == 10 and len(load_generations(path)) == 15
+
+
+def test_other_settings_are_not_mixed_in(model, tokenizer, dataset, tmp_path):
+    path = tmp_path / "g.jsonl"
+    generate(model, tokenizer, dataset, CONFIG, path)
+    before = path.read_bytes()
+    for change, message in (
+        ({"config": replace(CONFIG, entropy_bound=0.5)}, "decoder.entropy_bound is 1.0 there and 0.5 here"),
+        ({"seed": 1}, "seed is 0 there and 1 here"),
+        ({"dataset": dataset.select(range(4))}, "dataset is '[0-9a-f]{32}' there and"),
+        ({"dataset": dataset.rename_column("goal", "target")}, "dataset is '[0-9a-f]{32}' there and"),
+        ({"model": make_model(len(tokenizer), seed=1)}, "model.weights is"),
+        ({"model": make_model(len(tokenizer), dtype=torch.bfloat16)}, "model.dtype is 'torch.float32' there"),
+    ):
+        arguments = usual(model, tokenizer, dataset) | {"path": path}
+        with pytest.raises(ValueError, match=rf"`path`: .*{message}.*Choose another `path`"):
+            generate(**arguments | change)
+    assert path.read_bytes() == before
+    generate(model, tokenizer, dataset, replace(CONFIG, max_batch_size=2), path)  # which changes nothing
+
+
+def test_damaged_files_are_refused(model, tokenizer, dataset, tmp_path):
+    path = tmp_path / "g.jsonl"
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        load_generations(path)
+    generate(model, tokenizer, dataset, CONFIG, path)
+    lines = lines_of(path)
+    path.write_text("\n".join([*lines[:2], lines[2][:50], *lines[3:], ""]))
+    with pytest.raises(ValueError, match=r"line 3 is damaged .*delete the line"):
+        load_generations(path)
+    path.write_text("something else\n")
+    with pytest.raises(ValueError, match="does not begin with a header"):
+        load_generations(path)
+    with pytest.raises(ValueError, match="`path`.*no file of generations"):
+        generate(model, tokenizer, dataset, CONFIG, path)
+
+
+# ---------------------------------------------------------------- what may be asked for
+
+
+def test_nonsense_is_refused(model, tokenizer, dataset, tmp_path):
+    def refused(error, message, **change):
+        with pytest.raises(error, match=message):
+            generate(**usual(model, tokenizer, dataset) | change)
+
+    refused(TypeError, r"`dataset` must be a `datasets.Dataset`, got a list", dataset=PROMPTS)
+    refused(TypeError, r"Pass one, one of its splits: 'test'", dataset=DatasetDict(test=dataset))
+    refused(ValueError, "no column 'prompt', only 'q'.*rename_column", dataset=Dataset.from_dict({"q": ["1"]}))
+    refused(ValueError, "`dataset` is empty", dataset=dataset.select([]))
+    refused(ValueError, "a column 'nfe', which rewards receive", dataset=dataset.rename_column("goal", "nfe"))
+    refused(ValueError, "`num_samples` must be at least 1, got 0", num_samples=0)
+    refused(ValueError, "`batch_size` must be at least 1, got -1", batch_size=-1)
+    refused(
+        ValueError, "`num_samples=2`.*`config.temperature` is 0", num_samples=2, config=replace(CONFIG, temperature=0)
+    )
+    refused(ValueError, "row 1 is empty", dataset=Dataset.from_dict({"prompt": ["1=", ""]}))
+    refused(ValueError, "row 0 has 60 tokens.*64 positions", dataset=Dataset.from_dict({"prompt": ["1" * 60]}))
+    refused(ValueError, "carries no decoding settings", config=None)
+    unwritable = dataset.map(lambda row: {"when": torch.tensor(1)}).with_format("torch", ["when"], True)
+    refused(TypeError, "Column 'when' .*Tensor.*remove_columns", dataset=unwritable, path=tmp_path / "g.jsonl")
+    assert not list(tmp_path.iterdir())
+    generate(model, tokenizer, unwritable, CONFIG)  # which is nothing to memory
+
+
+def test_settings_that_the_model_carries(model, tokenizer, dataset):
+    CONFIG.attach_to(model)
+    assert written(generate(model, tokenizer, dataset)) == written(generate(model, tokenizer, dataset, CONFIG))
+
+
+def test_conversations(model, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(tokenizer, "chat_template", "{% for m in messages %}{{ m['content'] }}{% endfor %}=")
+    dataset = Dataset.from_dict({"prompt": [[{"role": "user", "content": "1+1"}]]})
+
+    def reward(prompts, completions, completion_ids, **kwargs):
+        assert prompts[0][0]["content"] == "1+1" and completions[0][0]["role"] == "assistant"
+        assert tokenizer.decode(completion_ids[0], skip_special_tokens=True) == completions[0][0]["content"]
+        return [1.0]
+
+    generate(model, tokenizer, dataset, CONFIG, tmp_path / "g.jsonl")
+    generations = load_generations(tmp_path / "g.jsonl")
+    assert tokenizer.decode(generations.samples[0].prompt_ids) == "1+1="
+    assert score(generations, reward).accuracy == 1.0
+
+
+def test_samples_with_a_learned_threshold(model, tokenizer, dataset, tmp_path):
+    model.add_threshold_head(ThresholdHeadConfig())
+    config = replace(CONFIG, learned_threshold="sample")
+    made = generate(model, tokenizer, dataset, config, tmp_path / "g.jsonl", num_samples=4)
+    loaded = load_generations(tmp_path / "g.jsonl")
+    assert loaded.header["settings"]["model"]["threshold_head"]["kind"] == "grid"
+    assert torch.equal(loaded.trajectory.threshold_actions[:, 0], made.trajectory.threshold_actions[:, 0])
+    assert len(set(loaded.trajectory.threshold[:, 0].tolist())) > 1
+
+
+def test_one_process_of_an_accelerator_is_like_none(model, tokenizer, dataset, tmp_path):
+    shared = generate(model, tokenizer, dataset, CONFIG, tmp_path / "g.jsonl", accelerator=PartialState())
+    assert written(shared) == written(generate(model, tokenizer, dataset, CONFIG))
+
+
+# ---------------------------------------------------------------- fingerprints
+
+
+def test_fingerprint_sees_every_bit(tokenizer):
+    model = make_model(len(tokenizer), dtype=torch.bfloat16)
+    seen = {weights_fingerprint(model)}
+    assert seen == {weights_fingerprint(make_model(len(tokenizer), dtype=torch.bfloat16))}
+    with torch.no_grad():
+        for parameter in list(model.parameters())[:5]:
+            flat = parameter.view(-1)
+            for place in (0, len(flat) - 1):
+                flat[place] = torch.nextafter(flat[place], torch.tensor(math.inf, dtype=flat.dtype))
+                seen.add(weights_fingerprint(model))
+            flat[[0, 1]] = flat[[1, 0]]  # the same sum, in another order
+            seen.add(weights_fingerprint(model))
+    assert len(seen) == 16
+
+
+def test_fingerprint_of_large_tensors_is_that_of_their_pieces(monkeypatch):
+    from trl_diffusion.evaluation import fingerprints
+
+    model = torch.nn.Linear(30, 30)
+    whole = weights_fingerprint(model)
+    monkeypatch.setattr(fingerprints, "_CHUNK", 7)
+    assert weights_fingerprint(model) == whole
+    (checksum,) = {fingerprints._checksum(torch.tensor([3, 5]))}
+    assert checksum == (3 * fingerprints._ODD + 5 * 3 * fingerprints._ODD) % 2**64  # by hand, in Python's integers
+
+
+def test_fingerprint_of_content():
+    assert content_fingerprint([{"a": 1, "b": 2}]) == content_fingerprint([{"b": 2, "a": 1}])
+    assert content_fingerprint(["ab", "c"]) != content_fingerprint(["a", "bc"])

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frontiers over many decoders, kept in a file, and the pictures."""
+
+from dataclasses import replace
+
+import pytest
+from datasets import Dataset
+
+from trl_diffusion import DiffusionGenerationConfig
+from trl_diffusion.evaluation import (
+    ThresholdUse,
+    evaluate,
+    frontier,
+    frontier_settings,
+    generate,
+    load_generations,
+    load_sweep,
+    score,
+    sweep,
+)
+
+from .conftest import make_model
+
+
+CONFIG = DiffusionGenerationConfig(max_new_tokens=8, block_length=4)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return Dataset.from_dict({"prompt": ["1+1=", "12+3=", "7=", "9-1="], "goal": ["2", "15", "7", "8"]})
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return frontier_settings(CONFIG, entropy_bounds=(0.1, 2.0), confidence_thresholds=(0.5,), tokens_per_step=(2,))
+
+
+def reward(completions, goal, **kwargs):
+    return [float(len(text) % 2 == len(g) % 2) for text, g in zip(completions, goal, strict=True)]
+
+
+def without_time(evaluations):
+    return [replace(e, seconds=0, tokens_per_second=0) for e in evaluations]
+
+
+def counted(monkeypatch):
+    """The decoders that are run from now on."""
+    ran = []
+
+    def counting(*args, **kwargs):
+        ran.append(args[3])
+        return generate(*args, **kwargs)
+
+    monkeypatch.setattr("trl_diffusion.evaluation.frontiers.generate", counting)
+    return ran
+
+
+def test_a_sweep_is_one_evaluation_per_decoder(tokenizer, dataset, settings, tmp_path):
+    model = make_model(len(tokenizer))
+    points = sweep(model, tokenizer, dataset, reward, settings, tmp_path / "s.jsonl")
+    expected = [evaluate(model, tokenizer, dataset, reward, config) for config in settings]
+    assert without_time(points) == without_time(expected)
+    assert load_sweep(tmp_path / "s.jsonl") == {"model": points}
+    assert [p.decoder["unmasking"] for p in points] == [s.unmasking for s in settings] and frontier(points)
+
+
+def test_a_sweep_goes_on_where_it_was(tokenizer, dataset, settings, tmp_path, monkeypatch):
+    model, path = make_model(len(tokenizer)), tmp_path / "s.jsonl"
+    ran = counted(monkeypatch)
+
+    def dies(completions, **kwargs):
+        if len(ran) == 3:
+            raise KeyboardInterrupt
+        return reward(completions, **kwargs)
+
+    dies.__name__ = "reward"
+    with pytest.raises(KeyboardInterrupt):
+        sweep(model, tokenizer, dataset, dies, settings, path)
+    assert len(load_sweep(path)["model"]) == 2
+    ran.clear()
+    points = sweep(model, tokenizer, dataset, reward, settings, path)
+    assert ran == settings[2:] and len(points) == 4
+    ran.clear()
+    more = [replace(settings[0], max_batch_size=1), replace(settings[0], entropy_bound=0.7)]
+    assert sweep(model, tokenizer, dataset, reward, more, path)[0] == points[0] and ran == more[1:]
+
+
+def test_several_checkpoints_in_one_file(tokenizer, dataset, settings, tmp_path):
+    path = tmp_path / "s.jsonl"
+    for name, seed in (("before", 0), ("after", 1)):
+        sweep(
+            make_model(len(tokenizer), seed=seed),
+            tokenizer,
+            dataset,
+            reward,
+            settings[:2],
+            path,
+            name=name,
+            num_samples=2,
+            generations_dir=tmp_path / "samples",
+        )
+    loaded = load_sweep(path)
+    assert list(loaded) == ["before", "after"] and loaded["before"] != loaded["after"]
+    assert loaded["after"][0].pass_at.keys() == {1, 2}
+    kept = [score(load_generations(p), reward) for p in (tmp_path / "samples").iterdir()]
+    assert sorted(e.nfe for e in kept) == sorted(e.nfe for points in loaded.values() for e in points)
+
+
+def test_points_that_cannot_be_compared_are_refused(tokenizer, dataset, settings, tmp_path):
+    path, model = tmp_path / "s.jsonl", make_model(len(tokenizer))
+    usual = {"dataset": dataset, "reward": reward, "settings": settings[:1], "path": path}
+    sweep(model, tokenizer, **usual)
+
+    def another_reward(completions, **kwargs):
+        return [0.0] * len(completions)
+
+    for change, message in (
+        ({"seed": 1}, "another `seed`, 0 instead of 1"),
+        ({"num_samples": 2}, "another `num_samples`"),
+        ({"dataset": dataset.select([0])}, "another `dataset`"),
+        ({"reward": another_reward}, "another `reward`, 'reward' instead of 'another_reward'"),
+    ):
+        with pytest.raises(ValueError, match=rf"`path`: .*{message}"):
+            sweep(model, tokenizer, **usual | change)
+    with pytest.raises(ValueError, match="`name`: .* points of another model called 'model'"):
+        sweep(make_model(len(tokenizer), seed=1), tokenizer, **usual)
+    path.write_text("nonsense")
+    with pytest.raises(ValueError, match="no file of a sweep"):
+        load_sweep(path)
+
+
+def test_pictures(tokenizer, dataset, settings, tmp_path):
+    plots = pytest.importorskip("trl_diffusion.evaluation.plots")
+    points = sweep(make_model(len(tokenizer)), tokenizer, dataset, reward, settings, tmp_path / "s.jsonl")
+    plots.plot_frontiers({"before": points, "after": points[:2]}, tmp_path / "frontiers.png", title="A title")
+    uses = [
+        ThresholdUse(0.1, 0.7, 0.9, 0.5, (0.4, 0.6), 8.0, 0.4, (0.3, 0.6), 8.5),
+        ThresholdUse(1.0, 0.3, 0.1, float("nan"), (0.0, 1.0), float("nan"), None, None, None),
+    ]
+    plots.plot_calibration(uses, tmp_path / "calibration.png")
+    plots.plot_calibration(
+        [replace(use, greedy_share=None, accuracy_if_always=None) for use in uses], tmp_path / "c.svg"
+    )
+    for name, begin in (("frontiers.png", b"\x89PNG"), ("calibration.png", b"\x89PNG"), ("c.svg", b"<?xml")):
+        assert (tmp_path / name).read_bytes().startswith(begin)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether one checkpoint, or decoder, is better than another, on the same prompts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .generations import Generations
+from .intervals import Z
+from .scoring import correct_by_prompt, rewards_of
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """
+    The second of two sets of samples, less the first.
+
+    Args:
+        difference (`float`):
+            Of the accuracies.
+        interval (`tuple[float, float]`):
+            Its 95 % interval.
+        p_value (`float`):
+            Probability of a difference at least as large, either way, if it did not matter which is which.
+        better, worse (`int`):
+            Prompts on which the second is right more often, and less often.
+        nfe_difference (`float`):
+            Of the forward passes per answer.
+        nfe_interval (`tuple[float, float]`):
+            Its 95 % interval.
+        prompts (`int`):
+            Number of prompts.
+    """
+
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+    better: int
+    worse: int
+    nfe_difference: float
+    nfe_interval: tuple[float, float]
+    prompts: int
+
+
+def compare(first: Generations, second: Generations, reward: Callable[..., Any]) -> Comparison:
+    """
+    Compare two sets of samples prompt by prompt, which tells smaller differences from chance than two intervals do.
+
+    The test is exact, over all ways to exchange the two within prompts ([`sign_flip_p_value`]): McNemar's exact test
+    where each has one sample per prompt. The interval is [`paired_interval`].
+
+    Args:
+        first, second ([`Generations`]):
+            Samples of the same prompts, in any numbers.
+        reward (`Callable`):
+            A reward function as TRL takes them; an answer is correct if it returns `1` or more.
+
+    Returns:
+        [`Comparison`]
+
+    Raises:
+        `ValueError`: If the prompts are not the same.
+    """
+    _check_prompts(first, second)
+    right = [correct_by_prompt(g, rewards_of(g, reward)) for g in (first, second)]
+    a, b = (g.header["num_samples"] for g in (first, second))
+    # Whole numbers, of which sums are exact: differences times the least common multiple of the numbers of samples.
+    unit = math.lcm(a, b)
+    differences = [sum(two) * (unit // b) - sum(one) * (unit // a) for one, two in zip(*right, strict=True)]
+    passes = [two - one for one, two in zip(_passes(first), _passes(second), strict=True)]
+    return Comparison(
+        difference=sum(differences) / (unit * len(differences)),
+        interval=paired_interval([d / unit for d in differences], samples=2 / (1 / a + 1 / b)),
+        p_value=sign_flip_p_value(differences),
+        better=sum(d > 0 for d in differences),
+        worse=sum(d < 0 for d in differences),
+        nfe_difference=sum(passes) / len(passes),
+        nfe_interval=_mean_interval(passes),
+        prompts=len(differences),
+    )
+
+
+def sign_flip_p_value(differences: Sequence[int]) -> float:
+    """
+    Two-sided p-value of paired differences: the share of all ways to flip their signs in which their sum is at least
+    as far from zero. Exact, by convolution; McNemar's exact test if they are all -1, 0 or 1.
+
+    Args:
+        differences (`Sequence[int]`):
+            One whole number per pair.
+    """
+    sizes = [abs(d) for d in differences if d]
+    total, observed = sum(sizes), abs(sum(differences))
+    probability = np.ones(1)  # of each sum from -reach to reach
+    for size in sorted(sizes):
+        probability = (np.pad(probability, (2 * size, 0)) + np.pad(probability, (0, 2 * size))) / 2
+    sums = np.abs(np.arange(-total, total + 1))
+    return min(1.0, float(probability[sums >= observed].sum()))
+
+
+def paired_interval(differences: Sequence[float], *, samples: float = 1) -> tuple[float, float]:
+    """
+    95 % interval of a mean of paired differences of proportions, each from -1 to 1.
+
+    The adjusted Wald interval of Bonett and Price (Journal of Educational and Behavioral Statistics 37, 2012): one
+    pair of each sign is added, which keeps the coverage where hardly any pair differs. With several samples per prompt
+    differences are smaller, and so are those of the added pairs, by the square root of their number: a choice of ours,
+    by simulation.
+
+    Args:
+        differences (`Sequence[float]`):
+            One per prompt.
+        samples (`float`, *optional*, defaults to `1`):
+            Samples per prompt; of two numbers, their harmonic mean.
+
+    Returns:
+        `tuple[float, float]`: lower and upper end.
+    """
+    count = len(differences) + 2
+    mean = sum(differences) / count
+    variance = (sum(d * d for d in differences) + 2 / samples) / count - mean**2
+    half = Z * math.sqrt(variance / count)
+    return max(-1.0, mean - half), min(1.0, mean + half)
+
+
+def _mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Normal interval of a mean; the mean alone if there is a single value."""
+    count, mean = len(values), sum(values) / len(values)
+    half = Z * math.sqrt(sum((x - mean) ** 2 for x in values) / max(1, count - 1) / count)
+    return mean - half, mean + half
+
+
+def _passes(generations: Generations) -> list[float]:
+    """Forward passes per answer, by prompt."""
+    passes = np.array([g.nfe for g in generations.samples], dtype=float)
+    return passes.reshape(-1, generations.header["num_samples"]).mean(-1).tolist()
+
+
+def _check_prompts(first: Generations, second: Generations) -> None:
+    one, two = ({g.prompt_index: (g.prompt, g.columns) for g in x.samples} for x in (first, second))
+    if one == two:
+        return
+    if len(one) != len(two):
+        raise ValueError(f"`first` has {len(one)} prompts and `second` {len(two)}: generate both from one dataset.")
+    row = next(i for i in one if one[i] != two.get(i))
+    raise ValueError(f"`first` and `second` differ in prompt {row}: generate both from one dataset.")

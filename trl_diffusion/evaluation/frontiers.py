@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The best accuracy at every cost: decoders at many thresholds, of one checkpoint or several."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator, PartialState
+from datasets import Dataset
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..generation import DiffusionGenerationConfig
+from ..generation.config import COMPUTATION
+from .fingerprints import content_fingerprint, weights_fingerprint
+from .generate import generate
+from .scoring import Evaluation, score
+
+
+FORMAT = "trl-diffusion sweep 1"
+
+
+def frontier_settings(
+    config: DiffusionGenerationConfig,
+    *,
+    entropy_bounds: Iterable[float] = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 4.0, 8.0),
+    confidence_thresholds: Iterable[float] = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.4, 0.3),
+    tokens_per_step: Iterable[int] = (1, 2, 4),
+) -> list[DiffusionGenerationConfig]:
+    """The decoders that a frontier is searched over: adaptive rules and fixed schedules, all else as in `config`."""
+    steps = [config.max_new_tokens // n for n in tokens_per_step]
+    return [
+        *(
+            replace(config, unmasking="entropy_bound", entropy_bound=bound, max_denoising_steps=None)
+            for bound in entropy_bounds
+        ),
+        *(
+            replace(config, unmasking="confidence_threshold", confidence_threshold=tau, max_denoising_steps=None)
+            for tau in confidence_thresholds
+        ),
+        *(
+            replace(config, unmasking="low_confidence", max_denoising_steps=n)
+            for n in steps
+            if n % config.num_blocks == 0
+        ),
+    ]
+
+
+def frontier(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
+    """The evaluations that no other beats in accuracy at the same or a lower cost, by rising cost."""
+    best: list[Evaluation] = []
+    for evaluation in sorted(evaluations, key=lambda e: (e.nfe, -e.accuracy)):
+        if not best or evaluation.accuracy > best[-1].accuracy:
+            best.append(evaluation)
+    return best
+
+
+def accuracy_at(points: list[Evaluation], nfe: float) -> float:
+    """The best accuracy on a frontier at no more than `nfe` passes per answer; `0` if none is that cheap."""
+    return max((point.accuracy for point in points if point.nfe <= nfe), default=0.0)
+
+
+def sweep(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    dataset: Dataset,
+    reward: Callable[..., Any],
+    settings: Iterable[DiffusionGenerationConfig],
+    path: str | os.PathLike,
+    *,
+    name: str = "model",
+    generations_dir: str | os.PathLike | None = None,
+    num_samples: int = 1,
+    batch_size: int = 64,
+    seed: int = 0,
+    accelerator: Accelerator | PartialState | None = None,
+) -> list[Evaluation]:
+    """
+    Evaluate a checkpoint under many decoders, and keep the figures in a file, which may hold those of others.
+
+    A point that is in the file is not measured again: a sweep that was killed goes on, and one with more settings adds
+    to it. Call it again with another model and another `name` to compare checkpoints on one picture.
+
+    Args:
+        model, tokenizer, dataset, num_samples, batch_size, seed, accelerator:
+            See [`generate`].
+        reward (`Callable`):
+            A reward function as TRL takes them. Its name and not its code is compared with that in the file.
+        settings (`Iterable[DiffusionGenerationConfig]`):
+            The decoders, such as those of [`frontier_settings`].
+        path (`str` or `os.PathLike`):
+            The file, see [`load_sweep`].
+        name (`str`, *optional*, defaults to `"model"`):
+            Name of the checkpoint, for people.
+        generations_dir (`str` or `os.PathLike`, *optional*):
+            Folder for the samples themselves, a file per point. A sweep that is killed then loses no more than a
+            batch. By default only the figures are kept.
+
+    Returns:
+        `list[Evaluation]`: of these settings, in their order.
+
+    Raises:
+        `ValueError`: If the file holds points of another dataset, seed or reward, or another model of this name.
+    """
+    file, weights = Path(path), weights_fingerprint(model)
+    header = {
+        "format": FORMAT,
+        "dataset": content_fingerprint(dict(row) for row in dataset),
+        "reward": getattr(reward, "__name__", type(reward).__name__),
+        "num_samples": num_samples,
+        "seed": seed,
+    }
+    points = _read(file, header)
+    others = {p["weights"] for p in points if p["name"] == name} - {weights}
+    if others:
+        raise ValueError(f"`name`: {file} holds points of another model called {name!r}. Give this one another name.")
+    known = {content_fingerprint([p["settings"]]): p["evaluation"] for p in points if p["name"] == name}
+    is_main = accelerator is None or accelerator.is_main_process
+    results = []
+    bar = tqdm(list(settings), desc=f"{file.name}: {name}", unit="decoder", disable=None if is_main else True)
+    for config in bar:
+        plain = {key: value for key, value in asdict(config).items() if key not in COMPUTATION}
+        key = content_fingerprint([plain])
+        if key not in known:
+            generations = generate(
+                model,
+                tokenizer,
+                dataset,
+                config,
+                None if generations_dir is None else Path(generations_dir, f"{weights[:12]}-{key[:12]}.jsonl"),
+                num_samples=num_samples,
+                batch_size=batch_size,
+                seed=seed,
+                accelerator=accelerator,
+            )
+            known[key] = asdict(score(generations, reward))
+            points.append({"name": name, "weights": weights, "settings": plain, "evaluation": known[key]})
+            if is_main:
+                _write(file, header, points)
+        results.append(_evaluation(known[key]))
+    return results
+
+
+def load_sweep(path: str | os.PathLike) -> dict[str, list[Evaluation]]:
+    """The evaluations that [`sweep`] has written, by the name of the checkpoint."""
+    sweeps: dict[str, list[Evaluation]] = {}
+    for point in _read(Path(path), None):
+        sweeps.setdefault(point["name"], []).append(_evaluation(point["evaluation"]))
+    return sweeps
+
+
+def _read(path: Path, expected: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The points in a file, which must have this header; of a file that does not exist, none."""
+    if expected is not None and not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        header, *points = map(json.loads, lines)
+    except ValueError:
+        header, points = None, []
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ValueError(f"`path`: {path} is no file of a sweep. Choose another one.")
+    for key, value in (expected or {}).items():
+        if header[key] != value:
+            raise ValueError(
+                f"`path`: {path} holds points with another `{key}`, {header[key]!r} instead of {value!r}. Choose "
+                "another `path`."
+            )
+    return points
+
+
+def _write(path: Path, header: dict[str, Any], points: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = path.with_name(f"{path.name}.whole")
+    whole.write_text("".join(f"{json.dumps(line)}\n" for line in [header, *points]), encoding="utf-8")
+    whole.replace(path)
+
+
+def _evaluation(plain: dict[str, Any]) -> Evaluation:
+    """As it was before JSON made lists of tuples and strings of keys."""
+    pass_at = {int(k): (value, tuple(ends)) for k, (value, ends) in plain["pass_at"].items()}
+    return Evaluation(**plain | {"interval": tuple(plain["interval"]), "pass_at": pass_at})

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From samples to figures: nothing here needs a model."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from trl import is_conversational
+
+from ..rewards.checks import check_rewards
+from .generations import Generation, Generations
+from .intervals import clustered_interval, wilson_interval
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """
+    One point of accuracy against cost.
+
+    Args:
+        accuracy (`float`):
+            Share of prompts answered correctly; of samples, with several per prompt.
+        interval (`tuple[float, float]`):
+            95 % interval of the accuracy: Wilson's, or with several samples per prompt
+            [`~trl_diffusion.evaluation.clustered_interval`]. Of prompts like these, not of these alone.
+        nfe (`float`):
+            Forward passes per answer, on average.
+        tokens_per_step (`float`):
+            Tokens of text (up to and including its end) per forward pass, over all answers.
+        prompts (`int`):
+            Number of prompts.
+        seconds (`float`):
+            Wall time of decoding, summed over the processes that took part.
+        decoder (`dict`):
+            The decoding settings.
+        samples (`int`, *optional*, defaults to `1`):
+            Samples per prompt.
+        tokens (`float`):
+            Tokens of text per answer: the effective ones, of all that were written.
+        tokens_per_second (`float`):
+            Tokens of text per second of decoding, of one process.
+        truncated (`float`):
+            Share of answers without an end, which the canvas has cut.
+        empty (`float`):
+            Share of answers without a visible character.
+        unjudged (`float`):
+            Share of answers that the reward had no opinion of. They count as wrong.
+        pass_at (`dict[int, tuple[float, tuple[float, float]]]`):
+            pass@k by k, with its interval: the probability that one of k samples is right. For k of 1, 2, 4, … and the
+            number of samples.
+    """
+
+    accuracy: float
+    interval: tuple[float, float]
+    nfe: float
+    tokens_per_step: float
+    prompts: int
+    seconds: float
+    decoder: dict[str, Any]
+    samples: int = 1
+    tokens: float = math.nan
+    tokens_per_second: float = math.nan
+    truncated: float = math.nan
+    empty: float = math.nan
+    unjudged: float = math.nan
+    pass_at: dict[int, tuple[float, tuple[float, float]]] = field(default_factory=dict)
+
+
+def pass_at_k(samples: int, correct: int, k: int) -> float:
+    """
+    The probability that `k` samples of a prompt, drawn from `samples` without replacement, hold a right one: the
+    unbiased estimate of pass@k ([Codex](https://huggingface.co/papers/2107.03374), equation 1).
+
+    Args:
+        samples (`int`):
+            Samples of the prompt.
+        correct (`int`):
+            How many of them are right.
+        k (`int`):
+            How many are drawn.
+    """
+    if not 0 <= correct <= samples or not 1 <= k <= samples:
+        raise ValueError(f"`correct` ({correct}) and `k` ({k}) must be at most `samples` ({samples}), `k` at least 1.")
+    return 1 - math.comb(samples - correct, k) / math.comb(samples, k)
+
+
+def rewards_of(generations: Generations, reward: Callable[..., Any]) -> list[float | None]:
+    """
+    What a reward function says of each sample.
+
+    Args:
+        generations ([`Generations`]):
+            The samples.
+        reward (`Callable`):
+            A reward function as TRL takes them, possibly asynchronous. It receives `prompts`, `completions`,
+            `completion_ids`, `nfe`, `threshold` and the dataset's columns, as from the trainers.
+
+    Returns:
+        `list[float | None]`: in the order of the samples.
+
+    Raises:
+        `TypeError`, `ValueError`: If it returns something else than a finite number or `None` for each.
+    """
+    samples = generations.samples
+    prompts, completions = [g.prompt for g in samples], [_completion(g) for g in samples]
+    rewards = reward(
+        prompts=prompts,
+        completions=completions,
+        completion_ids=[g.trajectory.completion_ids[0, : g.tokens].tolist() for g in samples],
+        nfe=[g.nfe for g in samples],
+        threshold=[g.trajectory.threshold[0, 0].item() for g in samples],
+        **{name: [g.columns[name] for g in samples] for name in samples[0].columns},
+    )
+    if inspect.iscoroutine(rewards):
+        rewards = asyncio.run(rewards)
+    try:
+        return check_rewards(rewards, len(samples))
+    except (TypeError, ValueError) as error:
+        error.add_note(f"In the reward function `{getattr(reward, '__name__', reward)}`.")
+        raise
+
+
+def _completion(sample: Generation) -> Any:
+    if is_conversational({"prompt": sample.prompt}):
+        return [{"role": "assistant", "content": sample.text}]
+    return sample.text
+
+
+def score(generations: Generations, reward: Callable[..., Any]) -> Evaluation:
+    """
+    Accuracy and cost of samples, which may come from a file.
+
+    Args:
+        generations ([`Generations`]):
+            The samples.
+        reward (`Callable`):
+            A reward function as TRL takes them, see [`rewards_of`]; an answer is correct if it returns `1` or more.
+
+    Returns:
+        [`Evaluation`]
+    """
+    samples, rewards = generations.samples, rewards_of(generations, reward)
+    right = correct_by_prompt(generations, rewards)
+    count, per_prompt = len(samples), generations.header["num_samples"]
+    correct = sum(map(sum, right))
+    passes, tokens = sum(g.nfe for g in samples), sum(g.tokens for g in samples)
+    seconds = sum(g.seconds for g in samples)
+    ks = sorted({2**i for i in range(per_prompt.bit_length())} | {per_prompt})
+    pass_at = {k: _pass_at(right, k) for k in ks}
+    return Evaluation(
+        accuracy=correct / count,
+        interval=pass_at[1][1],
+        nfe=passes / count,
+        tokens_per_step=tokens / passes,
+        prompts=len(right),
+        seconds=seconds,
+        decoder=generations.header["decoder"],
+        samples=per_prompt,
+        tokens=tokens / count,
+        tokens_per_second=tokens / seconds,
+        truncated=sum(not g.ended for g in samples) / count,
+        empty=sum(not g.text.strip() for g in samples) / count,
+        unjudged=rewards.count(None) / count,
+        pass_at=pass_at,
+    )
+
+
+def correct_by_prompt(generations: Generations, rewards: list[float | None]) -> list[list[bool]]:
+    """Which samples of each prompt are right."""
+    judged = zip(generations.samples, rewards, strict=True)
+    return [
+        [r is not None and r >= 1 for _, r in group]
+        for _, group in groupby(judged, key=lambda pair: pair[0].prompt_index)
+    ]
+
+
+def _pass_at(right: list[list[bool]], k: int) -> tuple[float, tuple[float, float]]:
+    values = [pass_at_k(len(own), sum(own), k) for own in right]
+    mean, samples = sum(values) / len(values), len(right[0])
+    if samples == 1:
+        return mean, wilson_interval(sum(map(sum, right)), len(right))
+    # The samples of a prompt make `samples / k` independent groups of k.
+    return mean, clustered_interval(values, samples=len(right) * samples / k)
