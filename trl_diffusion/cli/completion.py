@@ -28,7 +28,8 @@ _SCRIPT = """{prelude}_trl_diffusion() {{
 {cases}
             esac ;;
     esac
-    if [[ -n "$words" && ( "$word" == -* || "$before" != --* ) || "$before" == --task || "$before" == --accelerate_config ]]
+    # An option's value may be a file: that is left to the shell.
+    if [[ "$word" == -* || "$before" != --* || "$before" == --task || "$before" == --accelerate_config ]]
     then COMPREPLY=($(compgen -W "$words" -- "$word")); fi
 }}
 complete -o default -F _trl_diffusion trl-diffusion

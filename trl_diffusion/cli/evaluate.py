@@ -16,8 +16,8 @@ DESCRIPTION = """Decode a task's problems, keep the answers in a file, and score
         --max_new_tokens 256 --block_length 32 --unmasking confidence_threshold --max_batch_size 16
     accelerate launch --num_processes 8 -m trl_diffusion.cli eval --config evaluation.yaml
 
-What is not said about decoding is what the model carries, as training has left it. A run that was killed goes on when it
-is started again with the same `--output_file`; `trl-diffusion score` scores it once more, without the model."""
+What is not said about decoding is what the model carries, as training has left it. A run that was killed goes on when
+it is started again with the same `--output_file`; `trl-diffusion score` scores it again, without the model."""
 
 
 @dataclass

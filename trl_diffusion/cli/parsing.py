@@ -11,7 +11,7 @@ from typing import Any
 from trl import TrlParser as TrlParser
 
 
-def make_parser(prog: str, description: str, *kinds: type) -> TrlParser:
+def make_parser(prog: str, description: str, *kinds: Any) -> TrlParser:
     """A parser of the fields of these dataclasses."""
     parser = TrlParser(kinds, prog=f"trl-diffusion {prog}", description=description, allow_abbrev=False)
     parser.formatter_class = RawDescriptionHelpFormatter
@@ -40,6 +40,6 @@ def unrecognised(words: Iterable[str], known: list[str]) -> str:
     """What to say of words that mean nothing, with the nearest that do."""
     result = []
     for word in words:
-        near = difflib.get_close_matches(word.split("=")[0], known, n=1) if word.startswith("-") else []
+        near = difflib.get_close_matches(word.split("=")[0], known, n=1)
         result.append(f"{word} (did you mean {near[0]}?)" if near else word)
     return f"unrecognised: {', '.join(result)}"

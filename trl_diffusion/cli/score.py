@@ -45,5 +45,6 @@ def run(words: Sequence[str]) -> int:
     for path, generations in zip(args.generations, sets, strict=True):
         print_evaluation(path, score(generations, reward))
     if len(sets) == 2:
-        print_comparison(*args.generations, compare(*sets, reward))
+        (first, second), (before, after) = args.generations, sets
+        print_comparison(first, second, compare(before, after, reward))
     return 0

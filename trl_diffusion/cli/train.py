@@ -11,13 +11,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .parsing import make_parser, options_of, parse, unrecognised
+from .parsing import make_parser, options_of, unrecognised
 
 
 DESCRIPTION = """Train a model by a method, on a task or on a dataset of your own.
 
     trl-diffusion train diffpo --model_name_or_path embedded/sudoku --task sudoku --style compact \\
-        --output_dir sudoku --max_completion_length 16 --block_length 16 --max_steps 60
+        --output_dir sudoku --max_completion_length 20 --block_length 20 --max_steps 60
     trl-diffusion train dmpo --config recipe.yaml --learning_rate 2e-6
     trl-diffusion train agrpo --config recipe.yaml --accelerate_config zero3 --num_processes 8
     trl-diffusion train diffpo --config recipe.yaml --dataset_name me/problems --reward my_rewards:accuracy
@@ -57,6 +57,7 @@ def methods() -> dict[str, tuple[type, type]]:
     from .. import trainer
 
     names = [name.removesuffix("Trainer") for name in trainer.__all__ if name.endswith("Trainer")]
+    names.remove("DiffusionGRPO")  # the base of all
     kinds = {name: (getattr(trainer, f"{name}Config"), getattr(trainer, f"{name}Trainer")) for name in names}
     return {
         method.__module__.rsplit(".", 1)[1].removesuffix("_trainer"): (config, method)
@@ -85,18 +86,17 @@ def parser_of(method: str, config: type, description: str = "") -> Any:
 
 def _run(method: str, words: list[str], config: type, trainer: type, description: str) -> int:
     parser = parser_of(method, config, description)
-    *_, from_config, from_words = parser.parse_args_and_config(
+    *parsed, from_config, from_words = parser.parse_args_and_config(
         list(words), return_remaining_strings=True, separate_remaining_strings=True
     )
     if "LOCAL_RANK" not in os.environ and (from_config or from_words):
         return _launch(parser, method, words, [*from_config, *from_words], from_words)
-    return _train(trainer, *parse(parser, words))
+    return _train(trainer, *parsed)  # what is left of a file is the launcher's
 
 
 def _launch(parser: Any, method: str, words: list[str], launch_words: list[str], from_words: list[str]) -> int:
     """Start this command again in many processes, with what is left of its words."""
     from accelerate.commands.launch import launch_command, launch_command_parser
-    from trl.cli.commands.training import _subtract_subsequence
 
     launcher = launch_command_parser()
     launch_words = _with_config_file(launch_words)
@@ -104,9 +104,20 @@ def _launch(parser: Any, method: str, words: list[str], launch_words: list[str],
     _, unknown = launcher.parse_known_args([*launch_words, "script"])
     if unknown:
         parser.error(unrecognised(unknown, options_of(parser) + options_of(launcher)))
-    own = _subtract_subsequence(words, from_words)
+    own = _without(words, from_words)
     launch_command(launcher.parse_args([*launch_words, "--module", "trl_diffusion.cli", "train", method, *own]))
     return 0
+
+
+def _without(words: list[str], taken: list[str]) -> list[str]:
+    """What the parser has not left over: `taken` are some of the words, in their order."""
+    rest, left_over = [], list(taken)
+    for word in words:
+        if left_over and word == left_over[0]:
+            left_over.pop(0)
+        else:
+            rest.append(word)
+    return rest
 
 
 def _with_config_file(words: list[str]) -> list[str]:

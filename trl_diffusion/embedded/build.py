@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 
+from ..generation import DiffusionGenerationConfig
 from ..models.llada import LLaDAConfig, LLaDAModelLM
 from ..tasks import countdown, sudoku
 from .tokenizer import make_tokenizer
@@ -162,6 +163,11 @@ def main(argv: list[str] | None = None) -> None:
     else:
         common["completion_length"] = countdown.COMPLETION_LENGTH
         train(model, tokenizer, countdown_example, steps=args.steps, learning_rate=args.learning_rate, **common)
+    length = common["completion_length"]
+    decoder = DiffusionGenerationConfig(
+        max_new_tokens=length, block_length=length, eos_token_ids=(tokenizer.eos_token_id,)
+    )
+    decoder.attach_to(model)
     model.save_pretrained(args.output)
     make_tokenizer().save_pretrained(args.output)  # a fresh one: the other remembers how it padded
     print(f"saved to {args.output}")

@@ -235,9 +235,11 @@ def _count(text: str) -> int:
     return value
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", help="A model's id on the Hub, or a folder.")
     parser.add_argument("--revision")
     parser.add_argument("--mask_token_id", type=int, help="If neither the model nor the tokenizer names it.")
@@ -256,14 +258,14 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+def parse(arguments: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """The command line."""
-    return make_parser().parse_args(arguments)
+    return make_parser(prog).parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
     """Returns the exit code: 1 if there are problems."""
-    args = parse(arguments)
+    args = parse(arguments, prog)
     warnings.simplefilter("ignore", FutureWarning)  # transformers' names for gradient checkpointing are changing
     report = check(args.model, args)
     print(json.dumps(asdict(report)) if args.json else "\n".join(lines(report, args)))

@@ -67,7 +67,7 @@ def render_canvas(
             break
         else:
             # One by one, since masks stand between them: characters of several tokens appear as replacement marks.
-            text.append(tokenizer.decode([token]), style=colour_of(step / max(last, 1)))
+            text.append(str(tokenizer.decode([token])), style=colour_of(step / max(last, 1)))
     return text
 
 

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `trl-diffusion`, as one types it."""
+
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from accelerate.commands import launch
+
+from trl_diffusion.cli import chat
+from trl_diffusion.cli.main import COMMANDS, main
+from trl_diffusion.evaluation import load_sweep
+from trl_diffusion.tasks.sudoku import is_solution
+from trl_diffusion.visualization.canvas import MASK
+
+
+MODEL = ("--model_name_or_path", "embedded/sudoku", "--device", "cpu")
+PUZZLE = ".4....42.3.....1="
+
+
+def run(*words):
+    """The exit code, also that of the parser."""
+    try:
+        return main([str(word) for word in words])
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("nothing",)], ids=str)
+def test_what_there_is(capsys, words):
+    assert run(*words) == (0 if words == ("--help",) else 2)
+    out, err = capsys.readouterr()
+    assert all(f"  {name} " in out + err for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", [*(name for name in COMMANDS if name != "env"), "train diffpo"])
+def test_every_command_explains_itself(capsys, command):
+    assert run(*command.split(), "--help") == 0
+    out = capsys.readouterr().out
+    assert f"trl-diffusion {command}" in out and len(out.splitlines()) > 3
+
+
+@pytest.mark.parametrize(
+    "words, code, message",
+    [
+        (("generate", "--prompt", "1"), 2, "required: --model_name_or_path"),
+        (("generate", *MODEL, "--prompt", "1", "--temprature", "0"), 2, "--temprature (did you mean --temperature?)"),
+        (("generate", *MODEL, "--prompt", "1", "--unmasking", "best"), 1, "`unmasking` must be one of"),
+        (("generate", *MODEL, "--prompt", "1" * 60), 1, "more than the 64 positions"),
+        (("generate", *MODEL, "--prompt", "1", "--num_samples", "0"), 1, "`--num_samples` must be at least 1"),
+        (("generate", "--model_name_or_path", "embedded/chess", "--prompt", "1"), 1, "no embedded model for 'chess'"),
+        (("chat", *MODEL), 1, "no chat template"),
+        (("eval", *MODEL, "--task", "chess"), 1, "There is no task 'chess'"),
+        (("eval", *MODEL, "--task", "sudoku", "--task_options", "4"), 1, "`task_options` must be a JSON object"),
+        (("score", "--generations", "nothing.jsonl", "--task", "sudoku"), 1, "nothing.jsonl does not exist"),
+        (("score", "--generations", "nothing.jsonl"), 1, "Either `--task` or `--reward`"),
+        (("score", "--generations", "x", "--reward", "json:nothing"), 1, "`--reward json:nothing` was not found"),
+        (("train", "difpo"), 2, "did you mean diffpo?"),
+        (("train", "diffpo", "--task", "sudoku"), 1, "`--model_name_or_path` says"),
+        (("train", "diffpo", *MODEL[:2], "--learning_rat", "1"), 2, "--learning_rat (did you mean --learning_rate?)"),
+        (("train", "diffpo", "--accelerate_config", "zero9"), 1, "none of fsdp2, multi_gpu"),
+        (("train", "diffpo", *MODEL[:2]), 1, "Either `--task` or `--dataset_name`"),
+        (("train", "diffpo", *MODEL[:2], "--dataset_name", "x"), 1, "needs a `--reward`"),
+        (("env", "now"), 1, "takes no options"),
+        (("completion", "fish"), 2, "bash|zsh"),
+    ],
+    ids=lambda value: None,
+)
+def test_mistakes_are_named_without_a_traceback(capsys, tmp_path, monkeypatch, words, code, message):
+    monkeypatch.chdir(tmp_path)
+    if words[0] == "train" and len(words) > 2:
+        words = (*words, "--output_dir", "out", "--use_cpu", "--bf16", "false")
+    assert run(*words) == code
+    err = capsys.readouterr().err
+    assert message in " ".join(err.split()) and "Traceback" not in err
+
+
+def test_the_traceback_is_there_for_those_who_ask(monkeypatch):
+    monkeypatch.setenv("TRL_DIFFUSION_DEBUG", "1")
+    with pytest.raises(ValueError, match="There is no task"):
+        run("eval", *MODEL, "--task", "chess")
+
+
+def test_generate(capsys):
+    words = ("generate", *MODEL, "--prompt", PUZZLE, "--temperature", 0)
+    assert run(*words) == 0
+    text = capsys.readouterr().out.strip()
+    assert is_solution(PUZZLE[:-1], text)
+    assert run(*words, "--num_samples", 3) == 0
+    assert capsys.readouterr().out.split() == [text] * 3
+    assert run(*words[:-2], "--num_samples", 8, "--seed", 1) == 0
+    assert len(set(capsys.readouterr().out.split())) > 1
+
+
+def test_a_prompt_from_a_pipe_and_options_from_a_file(capsys, tmp_path, monkeypatch):
+    (tmp_path / "options.yaml").write_text("model_name_or_path: embedded/sudoku\ntemperature: 1.0\ndevice: cpu\n")
+    (tmp_path / "prompt").write_text(PUZZLE + "\n")
+    with (tmp_path / "prompt").open() as pipe:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        assert run("generate", "--config", tmp_path / "options.yaml", "--temperature", 0) == 0
+    assert is_solution(PUZZLE[:-1], capsys.readouterr().out.strip())
+
+
+def test_the_canvas_fills_in_before_ones_eyes():
+    """In a real terminal: masks first, which become fewer, and colours."""
+    command = [
+        Path(sys.executable).parent / "trl-diffusion",
+        "generate",
+        *MODEL,
+        "--prompt",
+        PUZZLE,
+        "--temperature",
+        "0",
+    ]
+    leader, follower = pty.openpty()
+    environment = os.environ | {
+        "TERM": "xterm-256color",
+        "COLORTERM": "truecolor",
+        "COLUMNS": "80",
+        "OMP_NUM_THREADS": "1",
+    }
+    environment.pop("CI", None)
+    process = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=subprocess.DEVNULL, env=environment)
+    os.close(follower)
+    shown = b""
+    while True:
+        if select.select([leader], [], [], 120)[0]:
+            try:
+                part = os.read(leader, 65536)
+            except OSError:  # its other end is closed
+                break
+            if not part:
+                break
+            shown += part
+        else:
+            process.kill()
+            pytest.fail("nothing happens")
+    os.close(leader)
+    assert process.wait(60) == 0
+    text = shown.decode()
+    assert re.search(r"\x1b\[38;2;\d+;\d+;\d+m\d", text)  # a digit in a colour of its own
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    frames = [line for line in re.split(r"[\r\n]+", plain) if line and "tokens in" not in line]
+    masks = [frame.count(MASK) for frame in frames]
+    assert len(masks) > 1 and masks[0] > 0 and masks[-1] == 0 and masks == sorted(masks, reverse=True)
+    assert is_solution(PUZZLE[:-1], frames[-1].strip())
+
+
+class Parrot:
+    """Answers with the number of messages, and refuses long ones."""
+
+    def __init__(self):
+        from trl_diffusion import DiffusionGenerationConfig
+
+        self.sampler = type("Sampler", (), {"config": DiffusionGenerationConfig()})()
+
+    def configure(self, config):
+        self.sampler.config = config
+
+    def say(self, messages, seed):
+        if len(messages[-1]["content"]) > 20:
+            raise ValueError("Too long.")
+        return [str(len(messages))]
+
+
+def test_a_conversation(capsys):
+    said = iter(["hello", "", "x" * 30, "again", "/set entropy_bound 0.5", "/set entropy_bound -1", "/set nothing 1"])
+    more = iter(["/set top_k many", "/show", "/clear", "anew", "/what"])
+    lines = [*said, *more]
+
+    def read(prompt):
+        if not lines:
+            raise EOFError
+        return lines.pop(0)
+
+    parrot = Parrot()
+    messages = chat.converse(parrot, "be brief", 0, read)
+    assert messages == [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "anew"},
+        {"role": "assistant", "content": "2"},
+    ]
+    out = capsys.readouterr().out
+    assert parrot.sampler.config.entropy_bound == 0.5 and "threshold 0.5" in out
+    for part in ("Too long. /clear", "`entropy_bound`", "There is no setting 'nothing'", "invalid literal", "/exit"):
+        assert part in out, part
+
+
+def test_evaluate_score_and_compare(capsys, tmp_path):
+    problems = ("--task", "sudoku", "--size", 20)
+    for name, temperature in (("greedy", 0), ("sampled", 1)):
+        file = tmp_path / f"{name}.jsonl"
+        assert run("eval", *MODEL, *problems, "--temperature", temperature, "--output_file", file) == 0
+    printed = capsys.readouterr().out
+    assert "20 problems" in printed and "passes per answer" in printed
+    assert (
+        run("score", "--generations", tmp_path / "sampled.jsonl", tmp_path / "greedy.jsonl", "--task", "sudoku") == 0
+    )
+    out = capsys.readouterr().out
+    accuracies = re.findall(r"accuracy\s*│\s*([\d.]+) %", out)
+    difference = re.search(r"accuracy\s*│\s*([+-][\d.]+) points", out)
+    assert float(difference[1]) == pytest.approx(float(accuracies[1]) - float(accuracies[0]), abs=0.11)
+    reward = "trl_diffusion.rewards:sudoku_reward"
+    assert run("score", "--generations", tmp_path / "greedy.jsonl", "--reward", reward) == 0
+    assert re.findall(r"accuracy\s*│\s*([\d.]+) %", capsys.readouterr().out) == accuracies[1:]
+
+
+def test_frontier(capsys, tmp_path):
+    words = ("--task", "sudoku", "--size", 10, "--temperature", 0, "--output_file", tmp_path / "points.jsonl")
+    grid = ("--entropy_bounds", 0.1, 1.0, "--confidence_thresholds", 0.9, "--tokens_per_step", 1)
+    models = ("--models", "embedded/sudoku", "embedded/sudoku", "--names", "one", "two", "--device", "cpu")
+    assert run("frontier", *models, *words, *grid, "--picture", tmp_path / "picture.png") == 0
+    out = capsys.readouterr().out
+    assert "one" in out and "two" in out and "entropy_bound" in out
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+    assert set(load_sweep(tmp_path / "points.jsonl")) == {"one", "two"}
+    assert run("frontier", *models[:-4], "one", "one", *words) == 1
+
+
+TRAIN = (
+    *("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--style", "compact", "--use_cpu", "--bf16", "false"),
+    *("--max_completion_length", 20, "--block_length", 20, "--per_device_train_batch_size", 8, "--train_size", 20),
+    *(
+        "--gradient_checkpointing",
+        "false",
+        "--report_to",
+        "none",
+        "--save_steps",
+        1,
+        "--logging_steps",
+        1,
+        "--learning_rate",
+        1e-4,
+    ),
+)
+
+
+def test_train_and_go_on(tmp_path, capsys):
+    folder = tmp_path / "out"
+    assert run(*TRAIN, "--output_dir", folder, "--max_steps", 1) == 0
+    assert (folder / "checkpoint-1").is_dir() and (folder / "model.safetensors").is_file()
+    assert run(*TRAIN, "--output_dir", folder, "--max_steps", 2) == 0
+    state = json.loads((folder / "checkpoint-2" / "trainer_state.json").read_text())
+    assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == [1, 2]
+    words = ("generate", "--model_name_or_path", folder, "--prompt", PUZZLE, "--temperature", 0, "--device", "cpu")
+    capsys.readouterr()
+    assert run(*words) == 0  # with the settings of training, which the model carries
+    assert len(capsys.readouterr().out.strip()) == 16
+
+
+def test_train_on_ones_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").write_text('{"prompt": ".4....42.3.....1="}\n' * 8)
+    Path("my_rewards.py").write_text(
+        "def ones(completions, **kwargs):\n    return [t.count('1') for t in completions]\n"
+    )
+    words = list(TRAIN)
+    place = words.index("--task")
+    words[place : place + 4] = ["--dataset_name", "data", "--reward", "my_rewards:ones"]
+    del words[words.index("--train_size") : words.index("--train_size") + 2]
+    try:
+        assert run(*words, "--output_dir", "out", "--max_steps", 1) == 0
+    finally:
+        sys.path.remove(str(tmp_path))
+    history = json.loads(Path("out/checkpoint-1/trainer_state.json").read_text())["log_history"]
+    assert history[0]["rewards/ones/mean"] > 0
+
+
+def test_what_is_not_the_trainers_goes_to_the_launcher(tmp_path, monkeypatch):
+    """And what is, to the processes: from the command line and from a file, which also may name the engine."""
+    seen = []
+    monkeypatch.setattr(launch, "launch_command", seen.append)
+    (tmp_path / "recipe.yaml").write_text("learning_rate: 0.5\nnum_processes: 4\n")
+    words = (*TRAIN, "--output_dir", tmp_path, "--accelerate_config", "zero2", "--config", tmp_path / "recipe.yaml")
+    assert run(*words, "--main_process_port", 29123) == 0
+    (args,) = seen
+    assert args.config_file.endswith("accelerate_configs/zero2.yaml") and Path(args.config_file).is_file()
+    assert (args.num_processes, args.main_process_port, args.module) == (4, 29123, True)
+    assert args.training_script == "trl_diffusion.cli"
+    own = args.training_script_args
+    assert own[:2] == ["train", "diffpo"] and "--accelerate_config" not in own and "29123" not in own
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_train_in_two_processes(tmp_path):
+    command = [Path(sys.executable).parent / "trl-diffusion", *TRAIN, "--output_dir", tmp_path, "--max_steps", 1]
+    (tmp_path / "recipe.yaml").write_text("num_processes: 2\nmixed_precision: 'no'\n")  # the launcher's own
+    command += ["--accelerate_config", "zero2", "--config", tmp_path / "recipe.yaml"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "HF_HUB_OFFLINE": "1"}
+    result = subprocess.run(
+        list(map(str, command)), env=environment, capture_output=True, text=True, timeout=280, cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert (tmp_path / "model.safetensors").is_file()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_completion(capsys):
+    assert run("completion", "bash") == 0
+    script = capsys.readouterr().out
+
+    def complete(*words):
+        line = f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _trl_diffusion"
+        line += '; echo "${COMPREPLY[@]}"'
+        return subprocess.run(
+            ["bash", "-c", f"{script}\n{line}"], capture_output=True, text=True, check=True
+        ).stdout.split()
+
+    assert complete("trl-diffusion", "tr") == ["train"]
+    assert complete("trl-diffusion", "train", "diff") == ["diffpo", "diffu_grpo"]
+    assert complete("trl-diffusion", "train", "diffpo", "--truncated") == []
+    assert "--learning_rate" in complete("trl-diffusion", "train", "diffpo", "--learning_r")
+    assert complete("trl-diffusion", "eval", "--task", "gsm") == ["gsm8k"]
+    assert complete("trl-diffusion", "train", "dmpo", "--accelerate_config", "fs") == ["fsdp2"]
+    assert complete("trl-diffusion", "eval", "--output_file", "x") == []  # the shell's files
+    assert run("completion", "zsh") == 0
+    assert "bashcompinit" in capsys.readouterr().out
