@@ -119,7 +119,8 @@ class DiffusionLM(TemplateLM):
         else:
             block = decoder.get("block_length", DiffusionGenerationConfig.block_length)
             length = _whole_blocks(DiffusionGenerationConfig.max_new_tokens, block)
-            self.config = DiffusionGenerationConfig(**{"max_new_tokens": length} | decoder)
+            defaults: dict[str, Any] = {"max_new_tokens": length}
+            self.config = DiffusionGenerationConfig(**defaults | decoder)
         if not self.config.eos_token_ids:
             self.config = replace(self.config, eos_token_ids=end_tokens(self.model, self.tokenizer))
 
