@@ -56,7 +56,11 @@ def lines_of(path):
     return path.read_text().splitlines()
 
 
-@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, unmasking="low_confidence", temperature=0.5, top_k=3)])
+@pytest.mark.parametrize(
+    "config",
+    [CONFIG, replace(CONFIG, unmasking="low_confidence", temperature=0.5, top_k=3)],
+    ids=["adaptive", "fixed"],
+)
 def test_samples_do_not_depend_on_the_batch(model, tokenizer, dataset, config):
     made = [generate(model, tokenizer, dataset, config, num_samples=3, batch_size=size) for size in (1, 3, 100)]
     several = list(map(written, made))
@@ -231,6 +235,9 @@ def test_nonsense_is_refused(model, tokenizer, dataset, tmp_path):
     refused(ValueError, "row 1 is empty", dataset=Dataset.from_dict({"prompt": ["1=", ""]}))
     refused(ValueError, "row 0 has 60 tokens.*64 positions", dataset=Dataset.from_dict({"prompt": ["1" * 60]}))
     refused(ValueError, "carries no decoding settings", config=None)
+    sharded = make_model(len(tokenizer))
+    sharded.lm_head.weight.data = torch.empty(0)
+    refused(ValueError, "`model` is sharded over processes.*gather", model=sharded)
     unwritable = dataset.map(lambda row: {"when": torch.tensor(1)}).with_format("torch", ["when"], True)
     refused(TypeError, "Column 'when' .*Tensor.*remove_columns", dataset=unwritable, path=tmp_path / "g.jsonl")
     assert not list(tmp_path.iterdir())
@@ -240,6 +247,15 @@ def test_nonsense_is_refused(model, tokenizer, dataset, tmp_path):
 def test_settings_that_the_model_carries(model, tokenizer, dataset):
     CONFIG.attach_to(model)
     assert written(generate(model, tokenizer, dataset)) == written(generate(model, tokenizer, dataset, CONFIG))
+
+
+def test_whole_blocks_at_once(model, tokenizer, dataset, tmp_path):
+    """An infinite bound, which JSON has no number for."""
+    config = replace(CONFIG, entropy_bound=math.inf)
+    made = generate(model, tokenizer, dataset, config, tmp_path / "g.jsonl")
+    assert load_generations(tmp_path / "g.jsonl").config.entropy_bound == math.inf
+    assert written(generate(model, tokenizer, dataset, config, tmp_path / "g.jsonl")) == written(made)
+    assert max(sample.nfe for sample in made.samples) == 2
 
 
 def test_conversations(model, tokenizer, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .fingerprints import content_fingerprint
 from .generations import Generations
 from .intervals import Z
 from .scoring import correct_by_prompt, rewards_of
@@ -142,7 +143,9 @@ def _passes(generations: Generations) -> list[float]:
 
 
 def _check_prompts(first: Generations, second: Generations) -> None:
-    one, two = ({g.prompt_index: (g.prompt, g.columns) for g in x.samples} for x in (first, second))
+    one, two = (
+        {g.prompt_index: content_fingerprint([g.prompt, g.columns]) for g in x.samples} for x in (first, second)
+    )
     if one == two:
         return
     if len(one) != len(two):

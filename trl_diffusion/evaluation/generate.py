@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset
+from torch.distributed.tensor import DTensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
@@ -88,7 +89,7 @@ def generate(
     config = DiffusionGenerationConfig.from_model(model) if config is None else config
     if not config.eos_token_ids:
         config = replace(config, eos_token_ids=end_tokens(model, tokenizer))
-    _check(dataset, config, num_samples, batch_size)
+    _check(model, dataset, config, num_samples, batch_size)
     job = _Job(DiffusionSampler(model, config, spec), tokenizer, dataset, seed)
     processes, process = (1, 0) if accelerator is None else (accelerator.num_processes, accelerator.process_index)
     header = job.header(num_samples, _dataset_name(dataset), processes)
@@ -269,7 +270,14 @@ def _dataset_name(dataset: Dataset) -> str | None:
     return "/".join(part for part in parts if part) or None
 
 
-def _check(dataset: Any, config: DiffusionGenerationConfig, num_samples: int, batch_size: int) -> None:
+def _check(
+    model: torch.nn.Module, dataset: Any, config: DiffusionGenerationConfig, num_samples: int, batch_size: int
+) -> None:
+    if any(isinstance(parameter, DTensor) or not parameter.numel() for parameter in model.parameters()):
+        raise ValueError(
+            "`model` is sharded over processes, and must be whole here. Save it and load the checkpoint, or gather "
+            "its parameters around this call."
+        )
     if not isinstance(dataset, Dataset):
         hint = f", one of its splits: {', '.join(map(repr, dataset))}" if isinstance(dataset, dict) else ""
         raise TypeError(f"`dataset` must be a `datasets.Dataset`, got a {type(dataset).__name__}. Pass one{hint}.")

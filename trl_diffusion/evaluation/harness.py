@@ -92,13 +92,14 @@ class DiffusionLM(TemplateLM):
                 f"`model_args`: {', '.join(sorted(unknown))} is unknown. Decoding settings are "
                 f"{', '.join(sorted(_SETTINGS))}."
             )
+        if device is None or not torch.accelerator.is_available():  # the harness's default is a GPU
+            device = "cuda" if torch.cuda.is_available() else "cpu"
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-            state = PartialState()
-            self._rank, self._world_size = state.process_index, state.num_processes
-            device = device if self._world_size == 1 else str(state.device)
+            state = PartialState(cpu=device == "cpu")
+            self._rank, self._world_size, device = state.process_index, state.num_processes, str(state.device)
         if isinstance(pretrained, str):
             model: Any = AutoModelForCausalLM.from_pretrained(pretrained, revision=revision, dtype=dtype)
-            self.model: PreTrainedModel = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+            self.model: PreTrainedModel = model.to(device).eval()
             tokenizer = tokenizer or pretrained
         else:
             self.model = pretrained
@@ -118,7 +119,8 @@ class DiffusionLM(TemplateLM):
         else:
             block = decoder.get("block_length", DiffusionGenerationConfig.block_length)
             length = _whole_blocks(DiffusionGenerationConfig.max_new_tokens, block)
-            self.config = DiffusionGenerationConfig(**{"max_new_tokens": length} | decoder)
+            defaults: dict[str, Any] = {"max_new_tokens": length}
+            self.config = DiffusionGenerationConfig(**defaults | decoder)
         if not self.config.eos_token_ids:
             self.config = replace(self.config, eos_token_ids=end_tokens(self.model, self.tokenizer))
 
