@@ -222,6 +222,11 @@ def test_harness_refuses_what_has_no_meaning(lm_eval, harness, make):
 def test_harness_arguments_as_the_command_line_gives_them(harness):
     """Model arguments come as text."""
     text = f"pretrained={embedded.path('sudoku')},max_new_tokens=20,block_length=20,temperature=0.5,stop_at_eos=False"
-    lm = harness.DiffusionLM.create_from_arg_string(text, {"batch_size": "2", "device": None, "max_batch_size": None})
-    assert (lm.config.max_new_tokens, lm.config.temperature, lm.config.stop_at_eos) == (20, 0.5, False)
-    assert lm.batch_size == 2
+    also = {"batch_size": "2", "device": None, "max_batch_size": None}
+    arguments = {"pretrained": embedded.path("sudoku"), "max_new_tokens": 20, "block_length": 20, "temperature": 0.5}
+    for lm in (
+        harness.DiffusionLM.create_from_arg_string(text, also),
+        harness.DiffusionLM.create_from_arg_obj(arguments | {"stop_at_eos": False}, also),
+    ):
+        assert (lm.config.max_new_tokens, lm.config.temperature, lm.config.stop_at_eos) == (20, 0.5, False)
+        assert lm.batch_size == lm.config.max_batch_size == 2
