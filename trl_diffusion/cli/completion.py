@@ -40,13 +40,14 @@ def script(shell: str) -> str:
     """The script, for `"bash"` or `"zsh"`."""
     from ..scripts import check
     from ..tasks import TASKS
-    from . import chat, evaluate, frontier, generate, score, train
+    from . import chat, evaluate, frontier, generate, report, score, train
 
     kinds = train.methods()
     options = {
         option: None for name, (config, _) in kinds.items() for option in options_of(train.parser_of(name, config))
     }
-    commands = {"eval": evaluate, "frontier": frontier, "score": score, "generate": generate, "chat": chat}
+    commands = {"eval": evaluate, "frontier": frontier, "score": score, "report": report}
+    commands |= {"generate": generate, "chat": chat}
     lists = {name: options_of(module.make()) for name, module in commands.items()}
     lists |= {
         "train": [*options, "--accelerate_config", "--num_processes"],

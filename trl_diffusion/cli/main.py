@@ -19,6 +19,7 @@ COMMANDS = {
     "eval": ("evaluate", "Decode a task's problems, keep the answers, score them"),
     "frontier": ("frontier", "Accuracy against forward passes, of one or several models"),
     "score": ("score", "Score answers that `eval` has kept, or compare two sets of them"),
+    "report": ("report", "A run on one page: curves, frontiers, and samples with a slider over their steps"),
     "generate": ("generate", "Complete a prompt"),
     "chat": ("chat", "Talk to a model"),
     "inspect": ("inspect", "Whether a checkpoint can be trained here, and what it will take"),

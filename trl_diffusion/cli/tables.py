@@ -22,7 +22,8 @@ def within(interval: tuple[float, float]) -> str:
 def print_evaluation(title: str, evaluation: Evaluation) -> None:
     """All figures of one evaluation, and how they were made."""
     table = Table(title=title, show_header=False)
-    answers = f"{evaluation.prompts} problems, {evaluation.samples} answers each"
+    each = "one answer" if evaluation.samples == 1 else f"{evaluation.samples} answers"
+    answers = f"{evaluation.prompts} problems, {each} each"
     table.add_row("accuracy", f"{percent(evaluation.accuracy)} {within(evaluation.interval)}", answers)
     for k, (value, interval) in evaluation.pass_at.items():
         if k > 1:

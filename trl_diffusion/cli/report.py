@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`trl-diffusion report`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .parsing import TrlParser, make_parser, parse
+
+
+DESCRIPTION = """A run on one page that opens from a file: curves, frontiers, samples with a slider over their steps.
+
+    trl-diffusion report --output_dir trained/ --generations before.jsonl after.jsonl --task gsm8k \\
+        --frontier points.jsonl --output_file report.html"""
+
+
+@dataclass
+class ReportArguments:
+    """What to show, and where."""
+
+    output_file: str = field(metadata={"help": "The HTML file to write."})
+    output_dir: str | None = field(default=None, metadata={"help": "Folder of a run: its last state is shown."})
+    generations: list[str] | None = field(default=None, metadata={"help": "Files of `trl-diffusion eval`."})
+    frontier: str | None = field(default=None, metadata={"help": "File of `trl-diffusion frontier`."})
+    task: str | None = field(default=None, metadata={"help": "The task whose reward judges the generations."})
+    tokenizer: str | None = field(default=None, metadata={"help": "Of the generations. By default `output_dir`'s."})
+    title: str | None = field(default=None, metadata={"help": "By default the folder's name."})
+    max_samples: int = field(default=12, metadata={"help": "Samples of each file that are shown."})
+
+
+def make() -> TrlParser:
+    return make_parser("report", DESCRIPTION, ReportArguments)
+
+
+def run(words: Sequence[str]) -> int:
+    from transformers import AutoTokenizer
+
+    from ..evaluation import load_generations, load_sweep, score
+    from ..tasks import get_task
+    from ..visualization.report import render_report
+    from .arguments import model_path
+
+    (args,) = parse(make(), words)
+    if args.output_dir is None and args.generations is None and args.frontier is None:
+        raise ValueError("There is nothing to show: pass `--output_dir`, `--generations` or `--frontier`.")
+    samples = {Path(path).stem: load_generations(path) for path in args.generations or []}
+    if len(samples) < len(args.generations or []):
+        raise ValueError(f"`--generations` has two files of the same name: {', '.join(args.generations)}.")
+    where = args.tokenizer or args.output_dir
+    if samples and where is None:
+        raise ValueError("`--generations` need the model's tokenizer: pass `--tokenizer`.")
+    evaluations = {}
+    if args.task is not None:
+        evaluations = {name: score(generations, get_task(args.task).reward) for name, generations in samples.items()}
+    page = render_report(
+        args.title or Path(args.output_dir or args.output_file).stem,
+        log_history=[] if args.output_dir is None else log_history(Path(args.output_dir)),
+        sweeps=None if args.frontier is None else load_sweep(args.frontier),
+        evaluations=evaluations,
+        samples=samples,
+        tokenizer=AutoTokenizer.from_pretrained(model_path(where)) if samples and where is not None else None,
+        max_samples=args.max_samples,
+    )
+    Path(args.output_file).write_text(page, encoding="utf-8")
+    print(args.output_file)
+    return 0
+
+
+def log_history(folder: Path) -> list[dict[str, Any]]:
+    """
+    What a run has logged.
+
+    Raises:
+        `FileNotFoundError`: If there is no state of a run.
+    """
+    from transformers.trainer_utils import get_last_checkpoint
+
+    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    for place in (folder, *([Path(last)] if last is not None else [])):
+        state = place / "trainer_state.json"
+        if state.is_file():
+            return json.loads(state.read_text())["log_history"]
+    raise FileNotFoundError(f"`--output_dir {folder}` has no `trainer_state.json`, nor has a checkpoint in it.")

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small charts as SVG, for pages that need nothing from the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+
+WIDTH, HEIGHT, LEFT, BOTTOM, MARGIN = 420, 240, 56, 34, 14
+COLOURS = ("#1f6feb", "#d29922", "#2da44e", "#cf222e", "#8250df", "#57606a")
+
+Point = tuple[float, float]
+
+
+def ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """
+    Round numbers from `low` to `high`, about `count` of them, a step of 1, 2 or 5 times a power of ten apart.
+    """
+    if high <= low:
+        return [low]
+    step = 10 ** math.floor(math.log10((high - low) / count))
+    step *= min((1, 2, 5, 10), key=lambda factor: abs((high - low) / (step * factor) - count))
+    first = math.ceil(low / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def chart(title: str, lines: Mapping[str, Sequence[Point]], x_label: str) -> str:
+    """
+    A chart of one or several lines with points.
+
+    Args:
+        title (`str`):
+            What is shown.
+        lines (`Mapping[str, Sequence[tuple[float, float]]]`):
+            The points of each line, by its name. Those that are not finite are left out.
+        x_label (`str`):
+            What the horizontal axis shows.
+
+    Returns:
+        `str`: an `<svg>` element.
+    """
+    finite = {name: [p for p in points if all(map(math.isfinite, p))] for name, points in lines.items()}
+    every = [point for points in finite.values() for point in points]
+    if not every:
+        return ""
+    (x_low, x_high), (y_low, y_high) = (_range([p[axis] for p in every]) for axis in (0, 1))
+    top = MARGIN * (3 if len(finite) > 1 else 2)  # below the title, and the names
+
+    def place(point: Point) -> Point:
+        x = LEFT + (point[0] - x_low) / (x_high - x_low) * (WIDTH - LEFT - MARGIN)
+        y = HEIGHT - BOTTOM - (point[1] - y_low) / (y_high - y_low) * (HEIGHT - BOTTOM - top)
+        return round(x, 1), round(y, 1)
+
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
+    parts.append(f'<text x="{LEFT}" y="{MARGIN}" class="title">{escape(title)}</text>')
+    for value in ticks(y_low, y_high):
+        y = place((x_low, value))[1]
+        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - MARGIN}" y1="{y}" y2="{y}" class="grid"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{value:g}</text>')
+    for value in ticks(x_low, x_high):
+        x = place((value, y_low))[0]
+        parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:g}</text>')
+    middle = (WIDTH + LEFT) / 2
+    parts.append(f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>')
+    for i, points in enumerate(finite.values()):
+        colour = COLOURS[i % len(COLOURS)]
+        path = " ".join(f"{x},{y}" for x, y in map(place, points))
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        if len(points) <= 40:
+            parts += [f'<circle cx="{x}" cy="{y}" r="2.5" fill="{colour}"/>' for x, y in map(place, points)]
+    if len(finite) > 1:
+        names = (
+            f'<tspan style="fill: {colour}">— {escape(name)} </tspan>' for name, colour in zip(finite, COLOURS * 9)
+        )
+        parts.append(f'<text x="{LEFT}" y="{2 * MARGIN}">{"".join(names)}</text>')
+    return "".join([*parts, "</svg>"])
+
+
+def _range(values: Sequence[float]) -> Point:
+    """From the least to the largest, and a little apart where they are the same."""
+    low, high = min(values), max(values)
+    return (low, high) if high > low else (low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1))

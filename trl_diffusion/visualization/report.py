@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run on one page: how it went, what it cost, and samples that one can watch being written. Opens from a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+from trl import is_conversational
+
+from ..evaluation import Evaluation, Generation, Generations, frontier
+from .charts import chart
+
+
+# Charts of training, in this order: what they show, and the metrics, those that a run has logged.
+_CHARTS = {
+    "reward": ("reward",),
+    "forward passes per completion": ("sampler/nfe", "sampler/nfe_min", "sampler/nfe_max"),
+    "tokens per pass": ("sampler/tokens_per_step",),
+    "threshold": ("threshold/mean", "threshold/min", "threshold/max"),
+    "loss": ("loss",),
+    "norm of the gradient": ("grad_norm",),
+    "KL divergence to the reference": ("kl",),
+    "entropy of written tokens, nats": ("sampler/entropy",),
+    "importance weight": ("importance_weight/mean", "importance_weight/max"),
+    "groups without signal": ("frac_reward_zero_std",),
+    "length of completions": ("completions/mean_length",),
+    "seconds per update": ("step_time",),
+}
+
+
+def render_report(
+    title: str,
+    *,
+    log_history: Iterable[Mapping[str, Any]] = (),
+    sweeps: Mapping[str, Sequence[Evaluation]] | None = None,
+    evaluations: Mapping[str, Evaluation] | None = None,
+    samples: Mapping[str, Generations] | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    max_samples: int = 12,
+) -> str:
+    """
+    The page.
+
+    Args:
+        title (`str`):
+            Name of the run.
+        log_history (`Iterable[Mapping]`, *optional*):
+            What the trainer has logged, as in `trainer_state.json`.
+        sweeps (`Mapping[str, Sequence[Evaluation]]`, *optional*):
+            Evaluations under many decoders, by the name of the model: drawn as frontiers.
+        evaluations (`Mapping[str, Evaluation]`, *optional*):
+            Single ones, by name: a table.
+        samples (`Mapping[str, Generations]`, *optional*):
+            Samples to watch, by name.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`], *optional*):
+            Theirs; needed for samples.
+        max_samples (`int`, *optional*, defaults to `12`):
+            How many of each are shown: the first ones.
+
+    Returns:
+        `str`: HTML, with all that it needs.
+
+    Raises:
+        `ValueError`: If there are samples and no tokenizer.
+    """
+    if samples and tokenizer is None:
+        raise ValueError("`samples` need their `tokenizer`.")
+    history = list(log_history)
+    template = files(__package__).joinpath("report.html").read_text(encoding="utf-8")
+    shown = {
+        name: [_watchable(sample, tokenizer, generations.config.eos_token_ids) for sample in first]
+        for name, generations in (samples or {}).items()
+        if tokenizer is not None and (first := generations.samples[:max_samples])
+    }
+    parts = {
+        "title": escape(title),
+        "training": _section("Training", _training_charts(history)),
+        "evaluations": _section("Evaluation", _table(evaluations or {})),
+        "frontiers": _section("Accuracy against forward passes", _frontier_chart(sweeps or {})),
+        # Not to be left by a text that a model has written.
+        "samples": json.dumps(shown).replace("<", "\\u003c"),
+    }
+    for name, part in parts.items():
+        template = template.replace(f"{{{{ {name} }}}}", part)
+    return template
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{title}</h2>{content}</section>" if content else ""
+
+
+def _training_charts(history: list[Mapping[str, Any]]) -> str:
+    charts = []
+    for title, metrics in _CHARTS.items():
+        lines = {
+            metric: [(float(entry["step"]), float(entry[metric])) for entry in history if metric in entry]
+            for metric in metrics
+        }
+        lines = {metric: points for metric, points in lines.items() if points}
+        if lines:
+            charts.append(chart(title, lines, "update"))
+    return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
+
+
+def _frontier_chart(sweeps: Mapping[str, Sequence[Evaluation]]) -> str:
+    lines = {name: [(e.nfe, 100 * e.accuracy) for e in frontier(points)] for name, points in sweeps.items()}
+    drawn = chart("accuracy, %", lines, "forward passes per answer") if lines else ""
+    return f'<div class="charts">{drawn}</div>' if drawn else ""
+
+
+def _table(evaluations: Mapping[str, Evaluation]) -> str:
+    if not evaluations:
+        return ""
+    rows = ["<tr><th></th><th>accuracy</th><th>95 %</th><th>passes</th><th>tokens per pass</th><th>decoder</th></tr>"]
+    for name, e in evaluations.items():
+        decoder = ", ".join(f"{key} {value}" for key, value in e.decoder.items())
+        low, high = e.interval
+        cells = [f"{100 * e.accuracy:.1f} %", f"{100 * low:.1f} – {100 * high:.1f}", f"{e.nfe:.2f}"]
+        cells += [f"{e.tokens_per_step:.2f}", decoder]
+        rows.append(f"<tr><th>{escape(name)}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _watchable(sample: Generation, tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> dict[str, Any]:
+    """A sample for the page: its prompt, and its tokens with the steps that wrote them, `-1` for never."""
+    prompt = sample.prompt
+    if is_conversational({"prompt": prompt}):
+        prompt = "\n".join(str(message["content"]) for message in prompt)
+    record = sample.trajectory
+    ids, steps = record.completion_ids[0].tolist(), record.unmask_step[0].tolist()
+    return {
+        "prompt": str(prompt),
+        "passes": int(record.nfe[0]),
+        "tokens": [
+            ["■" if token in ends else str(tokenizer.decode([token])), step] if step >= 0 else ["", -1]
+            for token, step in zip(ids, steps, strict=True)
+        ],
+    }
