@@ -4,6 +4,7 @@
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl_diffusion import DiffuGRPOConfig, DiffuGRPOTrainer, DiffusionGenerationConfig
 from trl_diffusion.evaluation import generate, load_generations
 from trl_diffusion.generation import DiffusionSampler
+from trl_diffusion.trainer.checkpoints import CheckpointError
 from trl_diffusion.trainer.process_exit import let_gloo_finish_at_exit
 
 from . import trainers
@@ -111,6 +113,46 @@ def training_does_not_depend_on_the_number_of_processes(model_path, output_dir):
         record[name]["weights"] = [weights[key].double().sum().item() for key in sorted(weights)]
     if os.environ["RANK"] == "0":
         Path(output_dir, "record.json").write_text(json.dumps(record))
+
+
+def rollouts_of_one_process_are_lost(model_path, output_dir):
+    """Half of a checkpoint is gone: no process goes on from its rollouts, and none waits for another."""
+    folder = Path(output_dir, "lost")
+    options = {"num_iterations": 2, "steps_per_generation": 2, "save_strategy": "steps", "save_steps": 1}
+    make_variant("diffpo", model_path, folder, **options | {"max_steps": 1}).train()
+    if os.environ["RANK"] == "1":
+        (folder / "checkpoint-1" / "rollouts-00001.safetensors").unlink()
+    trainer = make_variant("diffpo", model_path, folder, **options | {"max_steps": 3})
+    made, rollout = [], trainer.rollout
+    trainer.rollout = lambda ids: made.append(trainer.state.global_step) or rollout(ids)
+    trainer.accelerator.wait_for_everyone()
+    trainer.train(resume_from_checkpoint=True)
+    assert made == [1], made
+
+
+def a_checkpoint_that_one_process_cannot_write(model_path, output_dir):
+    """All hear of it, at once, and nothing is left of it; whichever process it is."""
+    for failing in (0, 1):
+        folder = Path(output_dir, f"full-{failing}")
+        trainer = make_variant("diffpo", model_path, folder, save_strategy="steps", save_steps=1, max_steps=2)
+        rank = trainer.accelerator.process_index
+
+        def fail(staged):
+            raise OSError(28, "No space left on device")
+
+        if rank == failing:
+            trainer._save_progress = fail
+        started = time.perf_counter()
+        try:
+            trainer.train()
+        except CheckpointError as error:
+            who = "" if rank == failing else f"Process {failing} of 2 failed: "
+            assert f"checkpoint-1 was not written: {who}" in str(error) and "No space left" in str(error), error
+        else:
+            raise AssertionError("it went on")
+        assert time.perf_counter() - started < 30
+        trainer.accelerator.wait_for_everyone()
+        assert not (folder / "_unfinished").exists() and not list(folder.glob("checkpoint-*"))
 
 
 def metrics_span_the_processes(model_path, output_dir):

@@ -157,6 +157,13 @@ def test_the_command_that_it_prints(checkpoint, capsys):
     assert "`--device_memory`" in problem and few["launch"] is None
 
 
+def test_a_group_has_two_completions(checkpoint, capsys):
+    path = checkpoint("llada")
+    (problem,) = report_of(capsys, path, *SMALL, "--batch_size", 1)["problems"]
+    assert "`--batch_size`" in problem
+    assert report_of(capsys, path, *SMALL, "--batch_size", 1, "--num_processes", 2)["launch"]
+
+
 def test_the_command_for_adapters(checkpoint, capsys):
     path = checkpoint("llada")
     launch = report_of(capsys, path, *GROUP, "--load_in_4bit", "--lora_r", 4)["launch"]

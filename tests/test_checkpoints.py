@@ -14,7 +14,8 @@ from datasets import Dataset
 from safetensors.torch import load_file
 from transformers.trainer_utils import get_last_checkpoint
 
-from trl_diffusion.trainer.checkpoints import UNFINISHED, CheckpointError, CheckpointMixin
+from trl_diffusion.trainer import checkpoints as module
+from trl_diffusion.trainer.checkpoints import UNFINISHED, CheckpointError
 
 from .trainers import METHODS, losses
 
@@ -53,13 +54,14 @@ def test_killed_at_random_moments(tmp_path, model_path, kills):
 def test_a_checkpoint_appears_at_once(build, tmp_path, monkeypatch):
     """Whatever is written last, the folder is in its place only after that."""
     seen = []
-    save = CheckpointMixin._publish
+    save = module._publish
 
-    def publish(self, staged, place):
-        seen.append((checkpoints(tmp_path), sorted(path.name for path in staged.iterdir())))
-        save(self, staged, place)
+    def publish(staged, place):
+        if staged.is_dir():
+            seen.append((checkpoints(tmp_path), sorted(path.name for path in staged.iterdir())))
+        save(staged, place)
 
-    monkeypatch.setattr(CheckpointMixin, "_publish", publish)
+    monkeypatch.setattr(module, "_publish", publish)
     build("diffpo", max_steps=2, **SAVING).train()
     assert [names for names, _ in seen] == [[], ["checkpoint-1"]]
     for (_, files), name in zip(seen, ("checkpoint-1", "checkpoint-2")):
@@ -175,17 +177,22 @@ def test_a_checkpoint_of_another_trainer_has_no_rollouts(build, tmp_path):
         {"num_iterations": 3},
         {"per_device_train_batch_size": 8},
         {"num_generations": 2},
+        {"beta": 0.1},
+        {"temperature": 0.5},
+        {"max_completion_length": 12},
+        {"approximate_cache": "dual"},
+        {"importance_sampling_clip_max": 3.0},
     ],
     ids=str,
 )
-def test_a_checkpoint_of_other_batch_sizes_has_no_rollouts(build, tmp_path, other):
-    """What was left of its buffer would be cut into other micro-batches, or learned from another number of times."""
+def test_a_checkpoint_of_other_settings_has_no_rollouts(build, tmp_path, other):
+    """What was left of its buffer has other columns, would be cut into other micro-batches, or was drawn otherwise."""
     options = {"num_iterations": 2, "steps_per_generation": 2, **SAVING}
     build("diffpo", max_steps=1, **options).train()
     trainer = build("diffpo", max_steps=3, **(options | other))
     made = []
     trainer.rollout = lambda ids, rollout=trainer.rollout: made.append(trainer.state.global_step) or rollout(ids)
-    with pytest.warns(UserWarning, match="made again"):
+    with pytest.warns(UserWarning, match=f"{next(iter(other))} changed.*made again"):
         trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
     assert made[0] == 1 and len(losses(trainer)) == 3
 
@@ -222,6 +229,32 @@ def test_a_gradient_that_is_not_finite_changes_nothing(build, tmp_path, max_grad
     with pytest.raises(FloatingPointError, match="The gradient of update 2 is (nan|inf)"):
         trainer.train()
     assert checkpoints(tmp_path) == ["checkpoint-1"] and weight.isfinite().all()
+
+
+def test_a_reference_that_moves_is_kept(build, tmp_path):
+    options = {"beta": 0.5, "sync_ref_model": True, "ref_model_sync_steps": 1, "learning_rate": 1e-1, **SAVING}
+    whole = build("diffpo", max_steps=4, path=tmp_path / "whole", **options)
+    whole.train()
+    again = build("diffpo", max_steps=4, path=tmp_path / "parts", **options)
+    again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
+    kl = [entry["kl"] for entry in again.state.log_history if "kl" in entry]
+    assert losses(again) == losses(whole) and kl[2] > 0
+    for (name, p), q in zip(whole.ref_model.named_parameters(), again.ref_model.parameters()):
+        assert torch.equal(p, q), name
+
+
+def test_a_disk_that_is_full_when_files_reach_it(build, tmp_path, monkeypatch):
+    """As network disks have it: writing succeeds, and the error comes when the data must be there."""
+    build("diffpo", max_steps=1, **SAVING).train()
+    trainer = build("diffpo", max_steps=2, **SAVING)
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match="checkpoint-2 was not written: .*No space left"):
+        trainer.train(resume_from_checkpoint=True)
+    assert checkpoints(tmp_path) == ["checkpoint-1"] and not (tmp_path / UNFINISHED).exists()
 
 
 @pytest.mark.parametrize("method", ["dmpo", "agrpo", "joint"])

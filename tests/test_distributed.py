@@ -40,6 +40,8 @@ def run(check, output_dir, model_path, processes, **environment):
         "rollouts_do_not_wait_without_need",
         "cached_rollouts_stay_in_step",
         "checks_of_the_cache_stay_in_step",
+        "rollouts_of_one_process_are_lost",
+        "a_checkpoint_that_one_process_cannot_write",
         "an_evaluation_is_shared",
     ],
 )

@@ -255,12 +255,15 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
         wanted = kept = cast(torch.Tensor, logits_to_keep)
         if rows is not None:
             kept = wanted.index_put((rows, threshold_positions), torch.tensor(True, device=rows.device))
-        hidden_states = self.model(**inputs, kept=kept.flatten().nonzero()[:, 0]).last_hidden_state[0]
+        # Sent before there is work on the device, which the host would otherwise wait for.
+        device = (inputs["input_ids"] if inputs["input_ids"] is not None else inputs["inputs_embeds"]).device
+        places = kept.flatten().nonzero()[:, 0].to(device)
         if rows is None:
-            return hidden_states, None
-        wanted, place = wanted[kept], ranks(kept)[rows, threshold_positions]
+            return self.model(**inputs, kept=places).last_hidden_state[0], None
+        wanted, place = wanted[kept].nonzero()[:, 0].to(device), ranks(kept)[rows, threshold_positions].to(device)
+        hidden_states = self.model(**inputs, kept=places).last_hidden_state[0]
         device = hidden_states.device  # the last layer's, under a device map
-        return hidden_states[wanted.nonzero()[:, 0].to(device)], hidden_states[place.to(device)]
+        return hidden_states[wanted.to(device)], hidden_states[place.to(device)]
 
     def _pattern(self, mask: torch.Tensor) -> torch.Tensor:
         """A mask of who sees whom, as the attention implementation takes it."""

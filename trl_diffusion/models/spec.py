@@ -236,7 +236,7 @@ def predict(
     if spec.reduces_logits:
         options["reduction"] = without_mask
     # transformers would ask the device whether anything is hidden.
-    nothing_hidden = spec.reduces_logits and bool((attention_mask != 0).all())
+    nothing_hidden = spec.reduces_logits and attention_mask.dim() == 2 and bool((attention_mask != 0).all())
     output = model(
         input_ids=input_ids.to(device),
         attention_mask=None if nothing_hidden else attention_mask.to(device),

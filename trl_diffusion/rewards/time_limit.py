@@ -12,6 +12,8 @@ from concurrent.futures import TimeoutError
 from contextlib import contextmanager
 from typing import Any
 
+from .checks import check_rewards
+
 
 class TimeIsUp(BaseException):
     """The time of [`interrupt_after`] is over. No `Exception`, since libraries catch those."""
@@ -134,7 +136,7 @@ class TimeLimited:
         rewards, unfinished = [], 0
         for future in futures:
             try:
-                (reward,) = future.result()
+                (reward,) = check_rewards(future.result(), 1)
             except (TimeoutError, ProcessExpired):
                 reward, unfinished = self.otherwise, unfinished + 1
             rewards.append(reward)

@@ -98,6 +98,13 @@ def _plan(report: Report, model: PreTrainedModel, family: DiffusionFamily, args:
     micro_batches = args.gradient_accumulation_steps
     run = Run(report.model, args.num_processes, args.batch_size, length, block, bits, rank, micro_batches)
     needs = needs_of(model, Update(*shape, bits, family.lora_targets, rank))
+    completions = args.batch_size * args.num_processes * micro_batches
+    if completions < 2:
+        report.problems.append(
+            "A group has at least two completions, which make one update here: take a larger `--batch_size`, or more "
+            "`--gradient_accumulation_steps`."
+        )
+        return
     report.memory = {name: needs.under(ENGINES[name], run.processes, micro_batches) for name in engines_for(run)}
     report.engine = fastest(report.memory, args.device_memory * GIB)
     if report.engine is not None:

@@ -110,6 +110,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
             peft_config=peft_config,
         )
         let_gloo_finish_at_exit()
+        self.reference_state()  # says why not, if it cannot be saved
         if args.torch_compile:
             # A graph for each of: with and without gradient; one row, or more; one prediction, or more; the first
             # length, or any. Beyond its limit, 8 by default, PyTorch would quietly compile no more.

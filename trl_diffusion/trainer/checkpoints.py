@@ -13,15 +13,18 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
+
+from .agreement import anyone_busy, raise_together
 
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ else:
 
 # Where checkpoints are written, within the output folder. The Trainer uploads nothing that begins with an underscore.
 UNFINISHED = "_unfinished"
+# The reference model, where it follows the policy.
+REFERENCE = "reference.safetensors"
 
 
 class CheckpointError(RuntimeError):
@@ -50,6 +55,14 @@ class CheckpointMixin(_Trainer):
         """Go on from what `progress` returned, `None` if this process has nothing."""
         raise NotImplementedError
 
+    def reference_state(self) -> dict[str, torch.Tensor] | None:
+        """The weights of a reference model that moves, as this process sees them; `None` without one."""
+        raise NotImplementedError
+
+    def restore_reference(self, weights: dict[str, torch.Tensor]) -> None:
+        """Go on from what `reference_state` returned."""
+        raise NotImplementedError
+
     def _get_output_dir(self, trial):
         folder = super()._get_output_dir(trial)
         return os.path.join(folder, UNFINISHED) if self._staging else folder
@@ -67,26 +80,46 @@ class CheckpointMixin(_Trainer):
         self.accelerator.wait_for_everyone()
         self._staging = True
         try:
-            super()._save_checkpoint(model, trial)
-            if not self.args.save_only_model:
-                self._save_progress(staged)
-            if self.args.should_save:
-                self._say_where_the_best_one_is(folder, staged)
-        except Exception as error:
-            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)  # it may have filled the disk
-            raise CheckpointError(
-                f"{place} was not written: {error}. Earlier checkpoints are whole: once the reason is gone, "
-                "`trainer.train(resume_from_checkpoint=True)` continues from the last of them."
-            ) from error
+            # Where an engine waits for all processes inside, one that has failed is found by the launcher alone.
+            self._do_together(lambda: self._stage(model, trial, folder, staged), place)
         finally:
             self._staging = False
-        self._publish(staged, place)
+        for turn in (self.accelerator.is_main_process, self.accelerator.is_local_main_process):
+            self._do_together(lambda: _publish(staged, place) if turn else None, place)  # noqa: B023
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(place))
         if self.args.should_save:
             self._rotate(folder)
             with suppress(OSError):
                 (folder / UNFINISHED).rmdir()
+
+    def _stage(self, model, trial, folder: Path, staged: Path) -> None:
+        super()._save_checkpoint(model, trial)
+        if not self.args.save_only_model:
+            self._save_progress(staged)
+            reference = self.reference_state()
+            if self.args.should_save and reference is not None:
+                weights = {name: values.detach().cpu().clone() for name, values in reference.items()}
+                save_file(weights, staged / REFERENCE)
+        if self.args.should_save:
+            self._say_where_the_best_one_is(folder, staged)
+
+    def _do_together(self, work: Callable[[], None], place: Path) -> None:
+        """Do a part of it in all processes, or fail in all of them."""
+        error = None
+        try:
+            work()
+        except Exception as raised:
+            error = raised
+        try:
+            raise_together(self.accelerator, error)
+        except Exception as raised:
+            if self.args.should_save:
+                shutil.rmtree(place.parent / UNFINISHED, ignore_errors=True)  # it may have filled the disk
+            raise CheckpointError(
+                f"{place} was not written: {raised}. Earlier checkpoints are whole: once the reason is gone, "
+                "`trainer.train(resume_from_checkpoint=True)` continues from the last of them."
+            ) from raised
 
     def _save_progress(self, staged: Path) -> None:
         tensors, state = self.progress()
@@ -109,35 +142,35 @@ class CheckpointMixin(_Trainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
-        path, state, tensors = self._progress_file(checkpoint), None, {}
-        if path.is_file():
-            with safe_open(path, "pt") as file:
-                state = json.loads(file.metadata()["state"])
-                if state["processes"] == self.accelerator.num_processes:
-                    device = self.accelerator.device
-                    tensors = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
-                else:
-                    state = None
+        tensors: dict[str, torch.Tensor] = {}
+        error, state = None, None
+        try:
+            state, tensors = self._read_progress(checkpoint)
+            if self.reference_state() is not None:
+                self.restore_reference(load_file(Path(checkpoint) / REFERENCE))
+        except Exception as raised:
+            error = raised
+        # All go on from their rollouts, or none: else some would make rollouts while others learn.
+        if anyone_busy(self.accelerator, state is None, error):
+            state, tensors = None, {}
         self.restore_progress(tensors, state)
+
+    def _read_progress(self, checkpoint: str) -> tuple[dict[str, Any] | None, dict[str, torch.Tensor]]:
+        """What this process has saved there; nothing, if there were other processes."""
+        path, device = self._progress_file(checkpoint), self.accelerator.device
+        if not path.is_file():
+            return None, {}
+        with safe_open(path, "pt") as file:
+            state = json.loads(file.metadata()["state"])
+            if state["processes"] != self.accelerator.num_processes:
+                return None, {}
+            return state, {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118
 
     def _say_where_the_best_one_is(self, folder: Path, staged: Path) -> None:
         best = self.state.best_model_checkpoint
         if best is not None and Path(best).parent == folder / UNFINISHED:
             self.state.best_model_checkpoint = str(folder / Path(best).name)
             self.state.save_to_json(str(staged / TRAINER_STATE_NAME))
-
-    def _publish(self, staged: Path, place: Path) -> None:
-        """Move a checkpoint to its place: on the first process, then on machines that do not share its disk."""
-        self.accelerator.wait_for_everyone()
-        for turn in (self.accelerator.is_main_process, self.accelerator.is_local_main_process):
-            if turn and staged.is_dir():
-                for path in (*staged.rglob("*"), staged):
-                    _to_disk(path)
-                if place.exists():  # of the same step, by an earlier run
-                    _discard(place)
-                staged.rename(place)
-                _to_disk(place.parent)
-            self.accelerator.wait_for_everyone()
 
     def _rotate(self, folder: Path) -> None:
         """transformers' rotation, of checkpoints that vanish at once."""
@@ -153,6 +186,18 @@ class CheckpointMixin(_Trainer):
                 kept.add(checkpoint)
         for checkpoint in set(checkpoints) - kept:
             _discard(Path(checkpoint))
+
+
+def _publish(staged: Path, place: Path) -> None:
+    """Move a checkpoint to its place, if another process that sees the same disk has not."""
+    if not staged.is_dir():
+        return
+    for path in (*staged.rglob("*"), staged):
+        _to_disk(path)
+    if place.exists():  # of the same step, by an earlier run
+        _discard(place)
+    staged.rename(place)
+    _to_disk(place.parent)
 
 
 def _discard(folder: Path) -> None:

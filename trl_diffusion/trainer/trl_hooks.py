@@ -21,6 +21,7 @@ buffered batch cannot disturb it. A TRL upgrade is checked against [`check_trl`]
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ from accelerate.utils import DistributedType
 from packaging.version import Version
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch.utils.data import Sampler
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainingArguments
 from trl import GRPOConfig, GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.models.utils import disable_gradient_checkpointing
@@ -307,7 +308,9 @@ class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
         return tensors, state
 
     def restore_progress(self, tensors: dict[str, torch.Tensor], state: dict[str, Any] | None) -> None:
-        if state is not None and state["plan"] != self._plan:
+        there, here = ({} if state is None else state.get("plan", {})), self._plan
+        changed = sorted(name for name in here if there.get(name) != here[name])
+        if changed:
             state = None
         # Of another trainer, another number of processes or another plan: prompts are in step with the count.
         self._step = self.state.global_step * self.args.gradient_accumulation_steps
@@ -317,8 +320,9 @@ class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
         if state is None:
             if self._step % self._steps_per_rollout:
                 warnings.warn(
-                    "The checkpoint has no rollouts for this process and these batch sizes, and was taken before its "
-                    "rollouts were used up: they are made again.",
+                    "The checkpoint was taken before its rollouts were used up, and has none for "
+                    + (f"these settings ({', '.join(changed)} changed)" if there else "all of these processes")
+                    + ": they are made again.",
                     stacklevel=2,
                 )
             return
@@ -331,12 +335,28 @@ class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
                 buffer[int(place)][name] = values
             self._buffered_inputs = buffer  # type: ignore[assignment]
 
+    def reference_state(self) -> dict[str, torch.Tensor] | None:
+        """The weights of a reference model that follows the policy; `None` if there is none."""
+        if not self.args.sync_ref_model or self.ref_model is None:
+            return None
+        if self._dist.is_zero3 or self._dist.is_fsdp:
+            raise ValueError(
+                "`sync_ref_model` is not supported where ZeRO-3 or FSDP shards the model: the reference could not be "
+                "saved with a checkpoint. Set `sync_ref_model=False`, or train under ZeRO-2 or DDP."
+            )
+        return cast(Any, self.accelerator.unwrap_model(self.ref_model)).state_dict()
+
+    def restore_reference(self, weights: dict[str, torch.Tensor]) -> None:
+        cast(Any, self.accelerator.unwrap_model(self.ref_model)).load_state_dict(weights)
+
     @property
-    def _plan(self) -> list[int | None]:
-        """What a buffer of rollouts depends on."""
-        args = self.args
-        batch: list[int | None] = [args.per_device_train_batch_size, args.gradient_accumulation_steps]
-        return [*batch, args.steps_per_generation, self.num_generations, self.num_iterations]
+    def _plan(self) -> dict[str, str]:
+        """What a buffer of rollouts depends on: the method, its options and TRL's, and the size of batches."""
+        theirs = {f.name for f in dataclasses.fields(TrainingArguments)}
+        names = {f.name for f in dataclasses.fields(self.args)} - theirs
+        names |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
+        plan = {name: repr(getattr(self.args, name)) for name in sorted(names)}
+        return {"trainer": type(self).__name__} | {name: text for name, text in plan.items() if " at 0x" not in text}
 
     @property
     def _steps_per_rollout(self) -> int:
