@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory that training takes under each engine, in two real processes, beside what `scripts.plan` says.
+"""Memory that training takes under each engine, in two real processes, beside what `scripts.check` says.
 
     python benchmarks/memory.py --output memory.json        # every engine, full training and LoRA
     python benchmarks/memory.py fsdp2 zero3 --hidden_size 256

@@ -2,7 +2,7 @@
 """
 Engines times methods: what is checked in each pair, by test_engines.py and for the table in the docs.
 
-    python -m tests.engines --output engines.json --table
+    python -m tests.engines --output engines.json
 """
 
 import argparse
@@ -168,6 +168,8 @@ def main():
             record = check(engine, folder / "model", folder / engine)
             kills = check_kills(engine, folder / "model", folder / f"{engine}-kills")
             for method in METHODS:
+                name, *rest = record[method]["trains"]["engine"]
+                assert name.startswith(ENGINES[engine][0]) and tuple(rest) == ENGINES[engine][1:], (engine, name, rest)
                 compare(record[method]["trains"], expected[method]["trains"], 1e-5)
                 compare(kills[method]["trains_on"], record[method]["resumes"], 1e-6)
             results[engine] = {"checks": record, "kills": kills}

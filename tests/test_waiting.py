@@ -2,14 +2,19 @@
 """A rollout's pass never waits for the device: what would make it wait happens on the host, or after the pass."""
 
 import collections
+from contextlib import ExitStack, nullcontext
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler
 from trl_diffusion.generation import cache, sampler
-from trl_diffusion.models import ThresholdHeadConfig
+from trl_diffusion.generation.approximate_cache import ApproximateCache
+from trl_diffusion.generation.block_cache import BlockCache
+from trl_diffusion.models import ThresholdHeadConfig, resolve_spec
+from trl_diffusion.models.spec import predict
 
 from .conftest import make_model
 
@@ -82,6 +87,72 @@ def test_neither_the_layers_nor_the_draws_wait(monkeypatch, options):
     record = DiffusionSampler(model, config).sample(torch.randint(1, 20, (5, 6)))
     assert passes >= record.nfe.max()
     assert not waits.found
+
+
+class Mixes(TorchDispatchMode):
+    """Finds what makes a device wait for the host while it works: copies between them, and indices on the host."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        leaves = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, torch.Tensor)]
+        devices = {x.device.type for x in leaves if x.dim() or x.device.type != "cpu"}
+        if len(devices) > 1:
+            self.found.append(function._schema.name)
+        return result
+
+
+@pytest.mark.parametrize("head", [False, True], ids=["", "with a threshold head"])
+@pytest.mark.parametrize("cache", [None, "dual", "block"])
+def test_nothing_is_sent_to_a_device_that_works(monkeypatch, cache, head):
+    """On PyTorch's device without data, which could not even answer."""
+    device, size = torch.device("meta"), 4
+    model = make_model(block_size=size) if cache == "block" else make_model()
+    if head:
+        model.add_threshold_head(ThresholdHeadConfig())
+    spec = resolve_spec(model)
+    model.to(device)
+    mixes, layers, forward = Mixes(), model.model.forward, model.forward
+    working = ExitStack()
+
+    def body(*args, **kwargs):
+        working.enter_context(mixes)
+        return layers(*args, **kwargs)
+
+    def whole(*args, **kwargs):
+        with working:  # from the first layer to the end
+            return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model.model, "forward", body)
+    monkeypatch.setattr(model, "forward", whole)
+    monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())  # it does not know the device
+    ids = torch.randint(2, 20, (3, 12))
+    visible = torch.ones_like(ids)
+    positions = torch.arange(12).expand(3, -1) >= 8
+    heads = torch.full((3,), 7) if head else None
+
+    def reduction(logits, _):
+        return (logits[:, 0],)
+
+    if cache is None:
+        found, thresholds = predict(model, spec, ids, visible, positions, reduction, heads, device=device)
+    else:
+        what = model, spec, device, ids, visible, torch.zeros(3)
+        rows, start = torch.arange(3), torch.full((3,), 8)
+        if cache == "dual":
+            kept = ApproximateCache(*what, kind="dual", block_length=size, refresh_interval=None)
+        else:
+            kept = BlockCache(*what, prompt_length=8)
+        kept.admit(rows)
+        for _ in range(2):
+            kept.together(rows, start)
+            found, thresholds = kept.predict(rows, start, positions, reduction, heads)
+    assert found[0].shape == (12,) and found[0].device == device
+    assert (thresholds is None) != head
+    assert not mixes.found
 
 
 def test_the_meter_of_waits_sees_them():

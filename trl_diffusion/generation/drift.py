@@ -68,7 +68,7 @@ class DriftMeter:
         tokens = step.tokens.to(device)
 
         def reduction(logits: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:
-            return token_log_probs(logits, tokens[part, None], self.temperature, entropies="none")
+            return token_log_probs(logits, tokens[part, None].to(logits.device), self.temperature, entropies="none")
 
         what = step.canvas, step.attention_mask, step.positions
         (exact,), _ = predict(model, spec, *what, reduction, device=device)

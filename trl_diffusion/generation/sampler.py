@@ -324,7 +324,7 @@ class _Rollout:
         noise = noise.to(self.device, widest_float(self.device))
 
         def reduction(logits: torch.Tensor, part: slice) -> tuple[torch.Tensor, ...]:
-            return look(logits, noise[part], self.config)
+            return look(logits, noise[part].to(logits.device), self.config)  # the head's, under a device map
 
         head = self._head_positions(window)
         if self.cache is not None:
