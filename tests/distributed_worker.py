@@ -188,6 +188,10 @@ def processes_make_equally_many_passes(model_path, output_dir):
     nfe = trainer._metrics["eval"]["sampler/nfe_max"][-1]
     everyone = trainer.accelerator.gather(torch.tensor([len(passes)])).tolist()
     assert everyone == [nfe, nfe] and nfe > 2, (everyone, nfe)
+    trainer.args.max_denoising_steps = 4  # a budget: the slow one gives in
+    passes.clear()
+    trainer.rollout(tokenizer(["1+2=", "3="]).input_ids)
+    assert trainer.accelerator.gather(torch.tensor([len(passes)])).tolist() == [4, 4]
 
 
 def cached_rollouts_stay_in_step(model_path, output_dir):

@@ -77,7 +77,7 @@ def config(tmp_path, cls=DiffuGRPOConfig, **options):
         ({"block_length": 5}, "`max_completion_length` (8) must be a multiple of `block_length` (5). Set"),
         ({"unmasking": "wino"}, "`unmasking` must be one of"),
         ({"entropy_bound": -1.0}, "`entropy_bound`"),
-        ({"max_denoising_steps": 4}, "`max_denoising_steps` has no effect"),
+        ({"max_denoising_steps": 9}, "`max_denoising_steps` (9) must be a multiple"),
         ({"sampler_batch_size": 0}, "`sampler_batch_size`"),
         ({"num_generations": 3}, "generation_batch_size (4) must be divisible by num_generations (3)"),
         ({"p_mask_prompt": 1.0}, "`p_mask_prompt=1.0`"),

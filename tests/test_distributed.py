@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 
+pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 BIN = Path(sys.executable).parent
 
 
@@ -31,7 +32,6 @@ def run(check, output_dir, model_path, processes, **environment):
     assert {path.name for path in output_dir.glob(f"{check}-*")} == {f"{check}-{rank}" for rank in range(processes)}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "check",
     [
@@ -49,16 +49,12 @@ def test_two_processes(check, tmp_path, model_path):
     run(check, tmp_path, model_path, processes=2)
 
 
-@pytest.mark.slow
-@pytest.mark.distributed
 def test_one_and_two_processes_train_alike(tmp_path, model_path):
     one, two = (train(tmp_path / str(n), model_path, n) for n in (1, 2))
     compare(one, two)
     assert len(one) >= 17
 
 
-@pytest.mark.slow
-@pytest.mark.distributed
 def test_processes_with_nothing_to_score_keep_up(tmp_path, model_path):
     some = {"TRAINED": "diffpo,agrpo,d2,espo,spg,joint", "SOME_GROUPS_TIE": "1"}
     one, two = (train(tmp_path / str(n), model_path, n, **some) for n in (1, 2))

@@ -93,6 +93,7 @@ def test_plain_trl_script_runs(tmp_path, tokenizer):
 
 
 @pytest.mark.slow
+@pytest.mark.distributed
 def test_diffusion_script_runs_under_accelerate_launch(tmp_path, model_path):
     run(*LAUNCH, EXAMPLES / "diffpo.py", *options(model_path, tmp_path / "out"), "--block_length", "4")
     assert len(losses(tmp_path / "out")) == 2
@@ -112,6 +113,7 @@ def test_a_script_that_is_started_again_goes_on(tmp_path, model_path):
 
 
 @pytest.mark.slow
+@pytest.mark.distributed
 def test_diffusion_script_runs_with_lora_on_two_processes(tmp_path, model_path):
     run(
         *(BIN / "torchrun", "--nproc_per_node", "2", "--master_port", "0", "--standalone"),

@@ -42,6 +42,7 @@ def all_rules():
         config(unmasking="entropy_bound", entropy_bound=2.0, temperature=0.7),
         config(unmasking="confidence_threshold", confidence_threshold=0.3, temperature=0.0),
         config(unmasking="entropy_bound", entropy_bound=1.0, eos_token_ids=(4, 5, 6)),
+        config(unmasking="entropy_bound", entropy_bound=1.0, max_denoising_steps=6),
     ]
 
 
@@ -255,6 +256,21 @@ def test_limits_of_the_rules(model):
         assert DiffusionSampler(model, decoder).sample(ids, mask).nfe.tolist() == [nfe] * 8
 
 
+def test_adaptive_rules_can_be_bounded(model):
+    """As without a bound up to the last step that a block has, which writes all that is left of it."""
+    ids, mask = prompts()
+    options = {"unmasking": "entropy_bound", "entropy_bound": 1.0, "temperature": 0.0, "stop_at_eos": False}
+    free = DiffusionSampler(model, config(**options)).sample(ids, mask)
+    bounded = DiffusionSampler(model, config(**options, max_denoising_steps=6)).sample(ids, mask)
+    assert free.nfe.max() > 6 and bounded.nfe.max() <= 6
+    first = slice(0, config().block_length)  # later blocks see what this one has become
+    for a, b in zip(free.unmask_step[:, first], bounded.unmask_step[:, first]):
+        assert torch.equal(a.clamp(max=2), b)
+    assert (bounded.unmask_step >= 0).all()
+    least = config(**options, max_denoising_steps=2)
+    assert DiffusionSampler(model, least).sample(ids, mask).nfe.tolist() == [2] * len(ids)
+
+
 def test_scheduled_steps_are_spread_like_lladas(model):
     """Eight tokens in three steps: 3, 3, 2."""
     decoder = DiffusionGenerationConfig(
@@ -418,7 +434,7 @@ def test_shifted_logits_are_unshifted(model):
         ({"entropy_bound": math.nan}, "`entropy_bound` must not be negative"),
         ({"temperature": -0.1}, "`temperature` must not be negative"),
         ({"temperature": math.inf}, "`temperature` must be finite"),
-        ({"max_denoising_steps": 6}, "has no effect with `unmasking='entropy_bound'`"),
+        ({"max_denoising_steps": 5}, "multiple of the number of blocks"),
         ({"unmasking": "random", "max_denoising_steps": 5}, "multiple of the number of blocks"),
         ({"unmasking": "random", "max_denoising_steps": 24}, "at most the completion length"),
         ({"max_batch_size": 0}, "`max_batch_size` must be at least 1"),

@@ -60,8 +60,9 @@ class DiffusionGenerationConfig:
             Whether the model's threshold head decides the threshold, in the place of the two above: `"greedy"` takes
             its most likely one, `"sample"` draws.
         max_denoising_steps (`int`, *optional*):
-            Denoising steps of the scheduled rules over the whole completion, a multiple of the number of blocks.
-            Defaults to one token per step.
+            Denoising steps over the whole completion, a multiple of the number of blocks, each of which has an equal
+            share. The scheduled rules take as many, by default one per token. The adaptive ones take no more: in the
+            last step of a block they write all that is left of it. By default they are not bounded.
         temperature (`float`, *optional*, defaults to `1.0`):
             Temperature that tokens are sampled at; `0` takes the most likely token. Positions are chosen from the
             untempered distribution, so that a threshold means the same at every temperature.
@@ -103,7 +104,9 @@ class DiffusionGenerationConfig:
     learned_threshold: str = field(
         default="off", metadata={"help": "Whether the model's threshold head decides: 'off', 'greedy' or 'sample'."}
     )
-    max_denoising_steps: int | None = field(default=None, metadata={"help": "Steps of the scheduled rules."})
+    max_denoising_steps: int | None = field(
+        default=None, metadata={"help": "Denoising steps; of adaptive rules, the most."}
+    )
     temperature: float = field(default=1.0, metadata={"help": "Sampling temperature; 0 is greedy."})
     top_k: int | None = field(default=None, metadata={"help": "Draw from this many most likely tokens."})
     top_p: float = field(default=1.0, metadata={"help": "Draw from the most likely tokens up to this probability."})
@@ -166,19 +169,12 @@ class DiffusionGenerationConfig:
         if self.max_batch_size is not None and self.max_batch_size < 1:
             raise ValueError(f"`max_batch_size` must be at least 1, got {self.max_batch_size}.")
         self._check_cache()
-        if self.max_denoising_steps is not None:
-            if self.unmasking not in SCHEDULED_RULES:
-                raise ValueError(
-                    f"`max_denoising_steps` has no effect with `unmasking={self.unmasking!r}`, which adapts the "
-                    f"number of steps. Remove it, or use one of {', '.join(map(repr, SCHEDULED_RULES))}."
-                )
-            if self.max_denoising_steps % self.num_blocks or not (
-                self.num_blocks <= self.max_denoising_steps <= self.max_new_tokens
-            ):
-                raise ValueError(
-                    f"`max_denoising_steps` ({self.max_denoising_steps}) must be a multiple of the number of blocks "
-                    f"({self.num_blocks}) and at most the completion length ({self.max_new_tokens})."
-                )
+        steps = self.max_denoising_steps
+        if steps is not None and (steps % self.num_blocks or not self.num_blocks <= steps <= self.max_new_tokens):
+            raise ValueError(
+                f"`max_denoising_steps` ({steps}) must be a multiple of the number of blocks ({self.num_blocks}) and at "
+                f"most the completion length ({self.max_new_tokens})."
+            )
 
     def _check_cache(self) -> None:
         if self.approximate_cache is not None and self.approximate_cache not in APPROXIMATE_CACHES:
@@ -217,7 +213,7 @@ class DiffusionGenerationConfig:
 
     @property
     def steps_per_block(self) -> int:
-        """Denoising steps that a scheduled rule spends on one block."""
+        """Denoising steps that a scheduled rule spends on one block, and an adaptive one at most."""
         return (self.max_denoising_steps or self.max_new_tokens) // self.num_blocks
 
     @property
@@ -313,6 +309,8 @@ class DiffusionGenerationConfig:
         else:
             learned = self.learned_threshold != "off"
             settings["threshold"] = f"learned, {self.learned_threshold}" if learned else self.threshold
+            if self.max_denoising_steps is not None:
+                settings["at most"] = f"{self.max_denoising_steps} steps"
         if self.top_k is not None:
             settings |= {"top_k": self.top_k, "top_p": self.top_p}
         if self.approximate_cache is not None:

@@ -385,14 +385,18 @@ class _Rollout:
         window: torch.Tensor,
         exists: torch.Tensor,
     ) -> torch.Tensor:
-        rule = RULES[self.config.unmasking]
-        if self.config.unmasking not in SCHEDULED_RULES:
-            return rule(statistics, self.trajectory.threshold[rows, block])
-        # Spread the block's tokens evenly over its steps, the remainder over the first ones.
+        rule, is_adaptive = RULES[self.config.unmasking], self.config.unmasking not in SCHEDULED_RULES
+        if is_adaptive:
+            selected = rule(statistics, self.trajectory.threshold[rows, block])
+            if self.config.max_denoising_steps is None:
+                return selected
         nfe = self.trajectory.nfe[rows]
         written_at = self.trajectory.unmask_step[rows[:, None], window]
         began = torch.where(exists & ~statistics.masked, written_at, nfe[:, None]).amin(-1)
         steps_left = (self.config.steps_per_block - (nfe - began)).clamp(min=1)
+        if is_adaptive:
+            return torch.where(steps_left[:, None] == 1, statistics.masked, selected)
+        # Spread the block's tokens evenly over its steps, the remainder over the first ones.
         remaining = statistics.masked.sum(-1)
         return rule(statistics, (remaining + steps_left - 1) // steps_left)
 

@@ -88,7 +88,8 @@ class DiffusionGRPOConfig(GRPOConfig):
         confidence_threshold (`float`, *optional*, defaults to `0.9`):
             Threshold of the confidence rule.
         max_denoising_steps (`int`, *optional*):
-            Denoising steps of the scheduled rules over the completion. Defaults to one token per step.
+            Denoising steps over the completion: of the scheduled rules, by default one per token; of the adaptive
+            ones the most, by default unbounded.
         stop_at_eos (`bool`, *optional*, defaults to `True`):
             Whether a row ends as soon as its text is decided.
         sampler_batch_size (`int`, *optional*):
@@ -134,7 +135,7 @@ class DiffusionGRPOConfig(GRPOConfig):
     confidence_threshold: float = field(default=0.9, metadata={"help": "Threshold of the confidence rule."})
     max_denoising_steps: int | None = field(
         default=None,
-        metadata={"help": "Denoising steps of the scheduled rules over the completion. Default: one token per step."},
+        metadata={"help": "Denoising steps over the completion; of the adaptive rules, the most."},
     )
     stop_at_eos: bool = field(default=True, metadata={"help": "Whether a row ends as soon as its text is decided."})
     sampler_batch_size: int | None = field(
