@@ -172,8 +172,8 @@ class DiffusionGenerationConfig:
         steps = self.max_denoising_steps
         if steps is not None and (steps % self.num_blocks or not self.num_blocks <= steps <= self.max_new_tokens):
             raise ValueError(
-                f"`max_denoising_steps` ({steps}) must be a multiple of the number of blocks ({self.num_blocks}) and at "
-                f"most the completion length ({self.max_new_tokens})."
+                f"`max_denoising_steps` ({steps}) must be a multiple of the number of blocks ({self.num_blocks}) and "
+                f"at most the completion length ({self.max_new_tokens})."
             )
 
     def _check_cache(self) -> None:
