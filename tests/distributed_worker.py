@@ -13,7 +13,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trl_diffusion import DiffuGRPOConfig, DiffuGRPOTrainer, DiffusionGenerationConfig
+from trl_diffusion import CollapseGuard, DiffuGRPOConfig, DiffuGRPOTrainer, DiffusionGenerationConfig
 from trl_diffusion.evaluation import generate, load_generations
 from trl_diffusion.generation import DiffusionSampler
 from trl_diffusion.trainer.checkpoints import CheckpointError
@@ -153,6 +153,18 @@ def a_checkpoint_that_one_process_cannot_write(model_path, output_dir):
         assert time.perf_counter() - started < 30
         trainer.accelerator.wait_for_everyone()
         assert not (folder / "_unfinished").exists() and not list(folder.glob("checkpoint-*"))
+
+
+def a_guard_stops_all_processes_or_none(model_path, output_dir):
+    """What each has measured by itself differs: the first decides."""
+    trainer = make_trainer(model_path, output_dir)
+    for slow in (0, 1):
+        guard = CollapseGuard("stop", limits={"time/rollout": (None, 1.0)}, patience=1)
+        trainer.control.should_training_stop = False
+        guard.on_train_begin(trainer.args, trainer.state, trainer.control)
+        seconds = 2.0 if trainer.accelerator.process_index == slow else 0.5
+        guard.on_log(trainer.args, trainer.state, trainer.control, logs={"time/rollout": seconds})
+        assert trainer.control.should_training_stop == (slow == 0)
 
 
 def metrics_span_the_processes(model_path, output_dir):

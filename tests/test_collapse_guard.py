@@ -114,11 +114,26 @@ def test_it_goes_back_to_the_last_good_checkpoint(build, tmp_path, saved):
     assert all(same) if saved else not all(same)
 
 
+def test_a_log_speaks_of_all_updates_since_the_last(tmp_path):
+    """What is bad at 20 may have been so since 11: the last good checkpoint is that of 9."""
+    for step in (3, 6, 9, 12, 15, 18):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    args = SimpleNamespace(output_dir=str(tmp_path), save_strategy=SimpleNamespace(value="steps"))
+    guard = CollapseGuard("roll_back", limits={"reward": (0, None)}, patience=2)
+    control, state = TrainerControl(), TrainerState()
+    guard.on_train_begin(args, state, control)
+    for state.global_step, reward in ((10, 1.0), (20, -1.0), (30, -1.0)):
+        guard.on_log(args, state, control, logs={"reward": reward})
+    assert control.should_training_stop and state.best_model_checkpoint == str(tmp_path / "checkpoint-9")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"action": "pray"}, "`action` must be one of warn, stop, roll_back, got 'pray'"),
-        ({"patience": 0}, "`patience` must be at least 1"),
+        ({"patience": 0}, "`patience` must be a whole number, at least 1"),
+        ({"patience": 1.5}, "`patience` must be a whole number"),
+        ({"limits": {"reward": 0.5}}, "must be a lower and an upper limit"),
         ({"limits": {"reward": (1, 0)}}, r"`limits\['reward'\]` must be a lower and an upper limit, got \(1, 0\)"),
         ({"limits": {"reward": (1,)}}, "must be a lower and an upper limit"),
     ],

@@ -41,6 +41,7 @@ def run(check, output_dir, model_path, processes, **environment):
         "cached_rollouts_stay_in_step",
         "checks_of_the_cache_stay_in_step",
         "rollouts_of_one_process_are_lost",
+        "a_guard_stops_all_processes_or_none",
         "a_checkpoint_that_one_process_cannot_write",
         "an_evaluation_is_shared",
     ],

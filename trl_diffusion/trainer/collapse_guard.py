@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, sort_checkpoints
 
@@ -61,36 +65,46 @@ class CollapseGuard(TrainerCallback):
     ) -> None:
         if action not in ACTIONS:
             raise ValueError(f"`action` must be one of {', '.join(ACTIONS)}, got {action!r}.")
-        if patience < 1:
-            raise ValueError(f"`patience` must be at least 1, got {patience}.")
+        if not isinstance(patience, int) or patience < 1:
+            raise ValueError(f"`patience` must be a whole number, at least 1, got {patience}.")
         for name, bounds in (limits or {}).items():
-            low, high = bounds if len(bounds) == 2 else (math.nan, math.nan)
+            low, high = bounds if isinstance(bounds, Sequence) and len(bounds) == 2 else (math.nan, math.nan)
             if not (low is None or high is None or low <= high):
                 raise ValueError(f"`limits[{name!r}]` must be a lower and an upper limit, got {bounds!r}.")
         self.action, self.limits, self.patience = action, LIMITS | (limits or {}), patience
-        self._since: dict[str, list[int]] = {}  # steps of the logs of each streak
+        # Of each metric: logs in a row that are beyond its limits, and the step of the last one that was not.
+        self._streak: dict[str, int] = {}
+        self._good: dict[str, int] = {}
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self._since = {}
+        self._streak, self._good = {}, {}
         if self.action == "roll_back" and str(args.save_strategy.value) == "no":
             raise ValueError("`action='roll_back'` needs checkpoints: set `save_strategy` and `save_steps`.")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        for name, (low, high) in self.limits.items():
-            value = (logs or {}).get(name)
-            if value is None:
-                continue
-            value = float(value)
-            if (low is None or value >= low) and (high is None or value <= high):  # NaN is neither
-                self._since.pop(name, None)
-                continue
-            streak = self._since.setdefault(name, [])
-            streak.append(state.global_step)
-            if len(streak) == self.patience:
-                what = f"`{name}` is {value:.4g}, not within ({low}, {high}) for {self.patience} logs"
-                self._act(args, state, control, what, streak[0])
+        found = [*self._found(logs or {}, state.global_step)]
+        if self.action != "warn" and PartialState().num_processes > 1:
+            broadcast_object_list(decided := [found])  # times differ between processes, which must stop together
+            (found,) = decided
+        for what, good in found:
+            self._act(args, state, control, what, good)
 
-    def _act(self, args, state, control, what: str, since: int) -> None:
+    def _found(self, logs: dict[str, Any], step: int) -> Iterator[tuple[str, int]]:
+        """What has been beyond its limits for long enough, and the last step at which it was not."""
+        for name, (low, high) in self.limits.items():
+            if logs.get(name) is None:
+                continue
+            value = float(logs[name])
+            if (low is None or value >= low) and (high is None or value <= high):  # NaN is neither
+                self._streak[name], self._good[name] = 0, step
+                continue
+            self._streak[name] = self._streak.get(name, 0) + 1
+            if self._streak[name] == self.patience:
+                what = f"`{name}` is {value:.4g}, not within ({low}, {high}) for {self.patience} logs"
+                yield what, self._good.get(name, 0)
+
+    def _act(self, args, state, control, what: str, last_good: int) -> None:
+        since = last_good + 1
         if self.action == "warn":
             logger.warning("%s (since update %d).", what, since)
             return
@@ -98,7 +112,7 @@ class CollapseGuard(TrainerCallback):
         if self.action == "stop":
             logger.warning("%s (since update %d): training stops.", what, since)
             return
-        good = [path for path in sort_checkpoints(args.output_dir) if _number(path) < since]
+        good = [path for path in sort_checkpoints(args.output_dir) if _number(path) <= last_good]
         if not good:
             logger.warning("%s (since update %d): training stops. No earlier checkpoint is left.", what, since)
             return
