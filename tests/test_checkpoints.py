@@ -4,6 +4,7 @@
 import json
 import os
 import resource
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -241,6 +242,36 @@ def test_a_reference_that_moves_is_kept(build, tmp_path):
     assert losses(again) == losses(whole) and kl[2] > 0
     for (name, p), q in zip(whole.ref_model.named_parameters(), again.ref_model.parameters()):
         assert torch.equal(p, q), name
+
+
+def test_a_disk_that_does_not_sync_folders(build, tmp_path, monkeypatch):
+    sync = os.fsync
+
+    def no_folders(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(22, "Invalid argument")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", no_folders)
+    build("diffpo", max_steps=1, **SAVING).train()
+    assert checkpoints(tmp_path) == ["checkpoint-1"]
+
+
+def test_an_earlier_checkpoint_is_there_until_the_new_one_is(tmp_path, monkeypatch):
+    """Of the same step: wherever the process ends, one of them is in its place, or was a moment ago."""
+    staged, place = tmp_path / UNFINISHED / "checkpoint-1", tmp_path / "checkpoint-1"
+    for folder, text in ((staged, "new"), (place, "old")):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text(text)
+    seen = []
+    remove = module.shutil.rmtree
+    monkeypatch.setattr(
+        module.shutil, "rmtree", lambda path, **o: (seen.append((place / "file").read_text()), remove(path, **o))
+    )
+    module._publish(staged, place)
+    assert seen == ["new"] and not staged.exists()
+    module._publish(staged, place)  # another machine, which is late
+    assert (place / "file").read_text() == "new"
 
 
 def test_a_disk_that_is_full_when_files_reach_it(build, tmp_path, monkeypatch):

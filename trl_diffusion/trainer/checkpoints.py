@@ -9,6 +9,7 @@ processes are done. It also holds what TRL keeps in memory alone: the rollouts t
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -185,27 +186,33 @@ class CheckpointMixin(_Trainer):
             if checkpoint not in kept and len(kept) < limit:
                 kept.add(checkpoint)
         for checkpoint in set(checkpoints) - kept:
-            _discard(Path(checkpoint))
+            shutil.rmtree(_set_aside(Path(checkpoint)), ignore_errors=True)
 
 
 def _publish(staged: Path, place: Path) -> None:
     """Move a checkpoint to its place, if another process that sees the same disk has not."""
-    if not staged.is_dir():
+    try:
+        if not staged.is_dir():
+            return
+        for path in (*staged.rglob("*"), staged):
+            _to_disk(path)
+        earlier = _set_aside(place) if place.exists() else None  # of the same step, by an earlier run
+        staged.rename(place)
+    except FileNotFoundError:
+        if not place.is_dir():  # else another machine was faster, and this one's view of the disk is late
+            raise
         return
-    for path in (*staged.rglob("*"), staged):
-        _to_disk(path)
-    if place.exists():  # of the same step, by an earlier run
-        _discard(place)
-    staged.rename(place)
     _to_disk(place.parent)
+    if earlier is not None:
+        shutil.rmtree(earlier, ignore_errors=True)
 
 
-def _discard(folder: Path) -> None:
-    """Delete a folder, which is gone before the first of its files is."""
+def _set_aside(folder: Path) -> Path:
+    """Move a folder away at once, to be deleted."""
     doomed = folder.parent / UNFINISHED / uuid.uuid4().hex
     doomed.parent.mkdir(exist_ok=True)
     folder.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+    return doomed
 
 
 def _to_disk(path: Path) -> None:
@@ -213,5 +220,8 @@ def _to_disk(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not path.is_dir():  # some network disks do not know this of folders
+            raise
     finally:
         os.close(handle)
