@@ -58,7 +58,7 @@ OPTIONS = {
     "trace_rl": {"steps_per_segment": 2},
     "joint": {"regime": "joint", "threshold_per_block": True},
     "sampler": {"regime": "sampler", "beta": 0.0},
-    "model_baseline": {"weight_baseline": "model"},
+    "model_baseline": {"weight_baseline": "model", "learning_rate": 1e-4},
     "lora": {"peft_config": LoraConfig(r=2, lora_alpha=1, init_lora_weights=False, modules_to_save=["lm_head"])},
 }
 VARIANTS = {"joint": "diffpo", "sampler": "diffpo", "model_baseline": "dmpo", "lora": "diffpo"}

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every Python block of the README and the docs runs, in order, as it is printed."""
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
+from trl.trainer import grpo_trainer
 
 
 ROOT = Path(__file__).parent.parent
@@ -34,3 +36,17 @@ def test_files_named_in_the_docs_exist():
     for page in PAGES:
         for name in re.findall(r"`((?:trl_diffusion|examples|tests|docs)/[\w./]+\.\w+)`", page.read_text()):
             assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+def test_the_metrics_that_troubleshooting_speaks_of_exist():
+    """Ours are recorded under these names, TRL's are in its trainer."""
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    named = set(re.findall(r"`((?:[a-z_]+/)[a-z_0-9*]+)`", text)) - {"models/a2d", "embedded/sudoku"}
+    assert len(named) > 8
+    sources = [path.read_text() for path in (ROOT / "trl_diffusion").rglob("*.py")]
+    sources.append(inspect.getsource(grpo_trainer))
+    for name in named:
+        prefix = name.removesuffix("*")
+        # Sections of the stopwatch are named where they begin.
+        quoted = f'"{prefix.removeprefix("time/")}'
+        assert any(quoted in source for source in sources), name
