@@ -131,7 +131,7 @@ def measure(engine, adapter, model_path):
     """MiB in each phase: of the process with more."""
     with tempfile.TemporaryDirectory() as folder:
         command = [*launcher(engine), __file__, "--worker", model_path, "lora" if adapter else "full", folder]
-        if "-m" not in command and command[0].name == "accelerate":
+        if "--mixed_precision" in command:
             command[command.index("--mixed_precision") + 1] = "bf16"
         environment = {
             "OMP_NUM_THREADS": "1",

@@ -58,7 +58,7 @@ def test_every_command_explains_itself(capsys, command):
         (("generate", "--model_name_or_path", "embedded/chess", "--prompt", "1"), 1, "no embedded model for 'chess'"),
         (("chat", *MODEL), 1, "no chat template"),
         (("eval", *MODEL, "--task", "chess"), 1, "There is no task 'chess'"),
-        (("eval", *MODEL, "--task", "sudoku", "--task_options", "4"), 1, "`task_options` must be a JSON object"),
+        (("eval", *MODEL, "--task", "sudoku", "--task_options", "4"), 1, "`--task_options` must be a JSON object"),
         (("score", "--generations", "nothing.jsonl", "--task", "sudoku"), 1, "nothing.jsonl does not exist"),
         (("score", "--generations", "nothing.jsonl"), 1, "Either `--task` or `--reward`"),
         (("score", "--generations", "x", "--reward", "json:nothing"), 1, "`--reward json:nothing` was not found"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, make_dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate import PartialState
 
 from .. import DiffusionGenerationConfig, embedded
 from ..tasks import get_task
@@ -72,31 +73,34 @@ def load_model(args: ModelArguments) -> tuple[PreTrainedModel, PreTrainedTokeniz
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     name = model_path(args.model_name_or_path)
-    if args.device is None:
-        args.device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name != args.model_name_or_path and args.device == "cpu":
+    device = args.device or str(PartialState().device)  # each process's own
+    if name != args.model_name_or_path and device == "cpu":
         torch.set_num_threads(1)  # the embedded models are so small that threads would wait for each other
     options = {"revision": args.model_revision} if args.model_revision else {}
     tokenizer = AutoTokenizer.from_pretrained(name, **options)
     model = AutoModelForCausalLM.from_pretrained(
-        name, dtype=args.dtype, attn_implementation=args.attn_implementation, device_map=args.device, **options
+        name, dtype=args.dtype, attn_implementation=args.attn_implementation, device_map=device, **options
     )
     return model.eval(), tokenizer
 
 
 def load_problems(args: TaskArguments, model_name: str) -> tuple[Task, Dataset]:
     """The task, and its problems in the format that suits the model."""
-    task = get_task(args.task)
-    options: dict[str, Any] = dict(args.task_options) if isinstance(args.task_options, dict) else {}
-    if isinstance(args.task_options, str):
-        raise ValueError(f"`task_options` must be a JSON object, got {args.task_options!r}.")
-    style = args.style or ("compact" if model_name.startswith(EMBEDDED) else None)
-    if style is not None:
-        options["style"] = style
-    size = args.size
-    if size is None and task.generated:
-        size = 500
-    return task, task.load(args.split, size, **options)
+    task, style = get_task(args.task), args.style or ("compact" if model_name.startswith(EMBEDDED) else None)
+    size = 500 if args.size is None and task.generated else args.size
+    return task, problems_of(task, args.split, size, style, args.task_options)
+
+
+def problems_of(task: Task, split: str, size: int | None, style: str | None, options: dict | str | None) -> Dataset:
+    """
+    A task's problems.
+
+    Raises:
+        `ValueError`: If the options are no JSON object, or mean nothing to the task.
+    """
+    if isinstance(options, str):
+        raise ValueError(f"`--task_options` must be a JSON object, got {options!r}.")
+    return task.load(split, size, **({"style": style} if style else {}), **(options or {}))
 
 
 def decoder_of(model: PreTrainedModel, args: Any, **defaults: Any) -> DiffusionGenerationConfig:
@@ -112,9 +116,6 @@ def decoder_of(model: PreTrainedModel, args: Any, **defaults: Any) -> DiffusionG
             For models that carry nothing.
     """
     said = {f.name: value for f in fields(args) if (value := getattr(args, f.name)) is not None}
-    try:
+    if DiffusionGenerationConfig.carried_by(model):
         return DiffusionGenerationConfig.from_model(model, **said)
-    except ValueError as error:
-        if "carries no decoding settings" not in str(error):
-            raise
-        return DiffusionGenerationConfig(**defaults | said)
+    return DiffusionGenerationConfig(**defaults | said)

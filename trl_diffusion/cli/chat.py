@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from .parsing import TrlParser, make_parser, parse
+from trl import TrlParser
+
+from .parsing import make_parser, parse
 
 
 if TYPE_CHECKING:

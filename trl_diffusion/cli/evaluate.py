@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .parsing import TrlParser, make_parser, parse
+from trl import TrlParser
+
+from .parsing import make_parser, parse
 
 
 DESCRIPTION = """Decode a task's problems, keep the answers in a file, and score them.
@@ -45,8 +47,6 @@ def run(words: Sequence[str]) -> int:
 
     model_args, task_args, args, decoding = parse(make(), words)
     processes = PartialState()
-    if processes.num_processes > 1:
-        model_args.device = str(processes.device)
     task, dataset = load_problems(task_args, model_args.model_name_or_path)
     model, tokenizer = load_model(model_args)
     decoder = decoder_of(

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .parsing import TrlParser, make_parser, parse
+from trl import TrlParser
+
+from .parsing import make_parser, parse
 
 
 DESCRIPTION = """Complete a prompt. In a terminal, the canvas fills in before one's eyes: colours tell early from late.

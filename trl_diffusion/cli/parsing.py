@@ -8,7 +8,7 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from trl import TrlParser as TrlParser
+from trl import TrlParser
 
 
 def make_parser(prog: str, description: str, *kinds: Any) -> TrlParser:

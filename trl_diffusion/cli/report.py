@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .parsing import TrlParser, make_parser, parse
+from trl import TrlParser
+
+from .parsing import make_parser, parse
 
 
 DESCRIPTION = """A run on one page that opens from a file: curves, frontiers, samples with a slider over their steps.

@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .parsing import TrlParser, make_parser, parse
+from trl import TrlParser
+
+from .parsing import make_parser, parse
 
 
 DESCRIPTION = """Score answers that `trl-diffusion eval` has kept, without the model; or compare two sets of them.

@@ -171,6 +171,7 @@ def _problems(args: TrainArguments) -> tuple[Any, list[Any]]:
     from datasets import load_dataset
 
     from ..tasks import get_task
+    from .arguments import problems_of
     from .imports import import_function
 
     if (args.task is None) == (args.dataset_name is None):
@@ -180,11 +181,6 @@ def _problems(args: TrainArguments) -> tuple[Any, list[Any]]:
         if not own:
             raise ValueError("`--dataset_name` needs a `--reward` that judges the answers.")
         return load_dataset(args.dataset_name, split=args.dataset_train_split), own
-    if isinstance(args.task_options, str):
-        raise ValueError(f"`--task_options` must be a JSON object, got {args.task_options!r}.")
     task = get_task(args.task)
-    size = args.train_size
-    if size is None and task.generated:
-        size = 2000
-    dataset = task.load("train", size, style=args.style, **(args.task_options or {}))
-    return dataset, own or task.reward_funcs(args.style)
+    size = 2000 if args.train_size is None and task.generated else args.train_size
+    return problems_of(task, "train", size, args.style, args.task_options), own or task.reward_funcs(args.style)

@@ -111,7 +111,7 @@ class DiffusionLM(TemplateLM):
         self.spec = resolve_spec(self.model, self.tokenizer, mask_token_id)
         self.batch_size, self.seed, self.likelihood_samples = int(batch_size), seed, likelihood_samples
         self._arguments = decoder
-        carried = getattr(self.model.generation_config, "diffusion", None) is not None
+        carried = DiffusionGenerationConfig.carried_by(self.model)
         self._length_is_set = carried or "max_new_tokens" in decoder
         decoder = {"max_batch_size": self.batch_size} | decoder
         if carried:

@@ -223,6 +223,11 @@ class DiffusionGenerationConfig:
             return self.entropy_bound
         return self.confidence_threshold if self.unmasking == "confidence_threshold" else float("nan")
 
+    @staticmethod
+    def carried_by(model: PreTrainedModel) -> bool:
+        """Whether a model carries settings, see [`~DiffusionGenerationConfig.from_model`]."""
+        return getattr(getattr(model, "generation_config", None), _CARRIED_AS, None) is not None
+
     @classmethod
     def from_model(cls, model: PreTrainedModel, **overrides: Any) -> DiffusionGenerationConfig:
         """

@@ -33,6 +33,7 @@ from .preflight import (
     check_output_dir,
     check_peft_config,
     check_processing_class,
+    check_reference,
     keep_4bit_layers_differentiable,
 )
 from .process_exit import let_gloo_finish_at_exit
@@ -110,7 +111,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
             peft_config=peft_config,
         )
         let_gloo_finish_at_exit()
-        self.reference_state()  # says why not, if it cannot be saved
+        check_reference(args, self.moving_reference is not None and self.shards_parameters)
         if args.torch_compile:
             # A graph for each of: with and without gradient; one row, or more; one prediction, or more; the first
             # length, or any. Beyond its limit, 8 by default, PyTorch would quietly compile no more.

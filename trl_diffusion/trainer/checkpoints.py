@@ -56,12 +56,9 @@ class CheckpointMixin(_Trainer):
         """Go on from what `progress` returned, `None` if this process has nothing."""
         raise NotImplementedError
 
-    def reference_state(self) -> dict[str, torch.Tensor] | None:
-        """The weights of a reference model that moves, as this process sees them; `None` without one."""
-        raise NotImplementedError
-
-    def restore_reference(self, weights: dict[str, torch.Tensor]) -> None:
-        """Go on from what `reference_state` returned."""
+    @property
+    def moving_reference(self) -> torch.nn.Module | None:
+        """A reference model that follows the policy, whole in each process; `None` without one."""
         raise NotImplementedError
 
     def _get_output_dir(self, trial):
@@ -98,10 +95,9 @@ class CheckpointMixin(_Trainer):
         super()._save_checkpoint(model, trial)
         if not self.args.save_only_model:
             self._save_progress(staged)
-            reference = self.reference_state()
-            if self.args.should_save and reference is not None:
-                weights = {name: values.detach().cpu().clone() for name, values in reference.items()}
-                save_file(weights, staged / REFERENCE)
+            if self.args.should_save and self.moving_reference is not None:
+                weights = self.moving_reference.state_dict()
+                save_file({name: values.cpu().clone() for name, values in weights.items()}, staged / REFERENCE)
         if self.args.should_save:
             self._say_where_the_best_one_is(folder, staged)
 
@@ -147,8 +143,8 @@ class CheckpointMixin(_Trainer):
         error, state = None, None
         try:
             state, tensors = self._read_progress(checkpoint)
-            if self.reference_state() is not None:
-                self.restore_reference(load_file(Path(checkpoint) / REFERENCE))
+            if self.moving_reference is not None:
+                self.moving_reference.load_state_dict(load_file(Path(checkpoint) / REFERENCE))
         except Exception as raised:
             error = raised
         # All go on from their rollouts, or none: else some would make rollouts while others learn.

@@ -50,6 +50,20 @@ def check_output_dir(args: DiffusionGRPOConfig) -> None:
         raise ValueError(f"Nothing can be written in `output_dir={args.output_dir!r}`: {error}.") from None
 
 
+def check_reference(args: DiffusionGRPOConfig, is_sharded: bool) -> None:
+    """
+    Refuse a reference model that moves and is `is_sharded`: a checkpoint could not hold it.
+
+    Raises:
+        `ValueError`: With what to do instead.
+    """
+    if args.sync_ref_model and is_sharded:
+        raise ValueError(
+            "`sync_ref_model` is not supported where ZeRO-3 or FSDP shards the model: the reference could not be "
+            "saved with a checkpoint. Set `sync_ref_model=False`, or train under ZeRO-2 or DDP."
+        )
+
+
 def check_model(model: str | PreTrainedModel, args: DiffusionGRPOConfig, peft_config: Any | None) -> None:
     """
     Refuse what is no masked diffusion LM, or is one that could not be trained as it is.

@@ -232,9 +232,14 @@ class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
         return untraced(self.model_wrapped) if self._dist.is_zero3 else nullcontext()
 
     @property
+    def shards_parameters(self) -> bool:
+        """Whether no process has the model in whole."""
+        return self._dist.is_zero3 or self._dist.is_fsdp
+
+    @property
     def needs_lockstep(self) -> bool:
         """Whether a rollout's forward pass is a collective operation, so that all processes make the same number."""
-        if self.accelerator.num_processes == 1 or not (self._dist.is_zero3 or self._dist.is_fsdp):
+        if self.accelerator.num_processes == 1 or not self.shards_parameters:
             return False
         return self._dist.fsdp_version == 1 or not self.args.ds3_gather_for_generation
 
@@ -335,19 +340,10 @@ class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
                 buffer[int(place)][name] = values
             self._buffered_inputs = buffer  # type: ignore[assignment]
 
-    def reference_state(self) -> dict[str, torch.Tensor] | None:
-        """The weights of a reference model that follows the policy; `None` if there is none."""
-        if not self.args.sync_ref_model or self.ref_model is None:
-            return None
-        if self._dist.is_zero3 or self._dist.is_fsdp:
-            raise ValueError(
-                "`sync_ref_model` is not supported where ZeRO-3 or FSDP shards the model: the reference could not be "
-                "saved with a checkpoint. Set `sync_ref_model=False`, or train under ZeRO-2 or DDP."
-            )
-        return cast(Any, self.accelerator.unwrap_model(self.ref_model)).state_dict()
-
-    def restore_reference(self, weights: dict[str, torch.Tensor]) -> None:
-        cast(Any, self.accelerator.unwrap_model(self.ref_model)).load_state_dict(weights)
+    @property
+    def moving_reference(self) -> torch.nn.Module | None:
+        moves = self.args.sync_ref_model and self.ref_model is not None
+        return cast(Any, self.accelerator.unwrap_model(self.ref_model)) if moves else None
 
     @property
     def _plan(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import cycle
 
 
 WIDTH, HEIGHT, LEFT, BOTTOM, MARGIN = 420, 240, 56, 34, 14
@@ -64,15 +65,14 @@ def chart(title: str, lines: Mapping[str, Sequence[Point]], x_label: str) -> str
         parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:g}</text>')
     middle = (WIDTH + LEFT) / 2
     parts.append(f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>')
-    for i, points in enumerate(finite.values()):
-        colour = COLOURS[i % len(COLOURS)]
+    for colour, points in zip(cycle(COLOURS), finite.values()):
         path = " ".join(f"{x},{y}" for x, y in map(place, points))
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
         if len(points) <= 40:
             parts += [f'<circle cx="{x}" cy="{y}" r="2.5" fill="{colour}"/>' for x, y in map(place, points)]
     if len(finite) > 1:
         names = (
-            f'<tspan style="fill: {colour}">— {escape(name)} </tspan>' for name, colour in zip(finite, COLOURS * 9)
+            f'<tspan style="fill: {colour}">— {escape(name)} </tspan>' for name, colour in zip(finite, cycle(COLOURS))
         )
         parts.append(f'<text x="{LEFT}" y="{2 * MARGIN}">{"".join(names)}</text>')
     return "".join([*parts, "</svg>"])
