@@ -59,9 +59,13 @@ OPTIONS = {
     "joint": {"regime": "joint", "threshold_per_block": True},
     "sampler": {"regime": "sampler", "beta": 0.0},
     "model_baseline": {"weight_baseline": "model", "learning_rate": 1e-4},
-    "lora": {"peft_config": LoraConfig(r=2, lora_alpha=1, init_lora_weights=False, modules_to_save=["lm_head"])},
 }
-VARIANTS = {"joint": "diffpo", "sampler": "diffpo", "model_baseline": "dmpo", "lora": "diffpo"}
+VARIANTS = {"joint": "diffpo", "sampler": "diffpo", "model_baseline": "dmpo"}
+for name in ("diffpo", "agrpo", "dmpo", "joint"):
+    VARIANTS[f"{name}_lora"] = VARIANTS.get(name, name)
+    OPTIONS[f"{name}_lora"] = OPTIONS.get(name, {}) | {
+        "peft_config": LoraConfig(r=2, lora_alpha=1, init_lora_weights=False, modules_to_save=["lm_head"])
+    }
 
 
 def make_variant(name, model_path, output_dir, **options):

@@ -7,22 +7,27 @@ The first process writes down what each check found, and how long it took.
 
 import faulthandler
 import json
+import math
 import os
 import shutil
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from accelerate.utils import gather_object
+from datasets import Dataset
 from transformers.trainer_utils import get_last_checkpoint
 
+from trl_diffusion.generation import DiffusionSampler
+from trl_diffusion.trainer.agreement import anyone_busy
 from trl_diffusion.trainer.process_exit import let_gloo_finish_at_exit
 
 from .distributed_worker import make_variant
 from .engines_on_cpu import engine_of, prepare
-from .trainers import losses
+from .trainers import PROMPTS, losses
 
 
 def whole_weights(trainer):
@@ -68,12 +73,20 @@ def resumes(name, model_path, folder):
 def uneven(name, model_path, folder):
     """
     One process writes all in one pass, the other a token per pass: by gathering the parameters for a rollout, and
-    in lockstep. Both train on.
+    in lockstep. Both train on, evaluate what cannot be shared evenly, and bear that one has nothing to write.
     """
     results, passes = [], []
     for gather in (True, False):
         trainer = make_variant(
-            name, model_path, folder, max_steps=2, ds3_gather_for_generation=gather, num_iterations=1, block_length=8
+            name,
+            model_path,
+            folder,
+            max_steps=2,
+            ds3_gather_for_generation=gather,
+            num_iterations=1,
+            block_length=8,
+            eval_dataset=Dataset.from_dict({"prompt": PROMPTS[:3]}),  # twelve completions in batches of eight
+            num_generations_eval=4,
         )
         rank, decoder = trainer.accelerator.process_index, trainer.decoder
 
@@ -82,20 +95,62 @@ def uneven(name, model_path, folder):
                 decoder(mode), unmasking="entropy_bound", entropy_bound=[1e9, 0.0][rank], max_denoising_steps=None
             )
 
-        if name != "joint":  # whose thresholds are its own: uneven by chance
+        if not name.startswith("joint"):  # whose thresholds are its own: uneven by chance
             trainer.decoder = uneven_decoder
         made = []
         trainer.model.register_forward_hook(lambda module, args, output, made=made: made.append(not module.training))
         trainer.train()
         passes.append(gather_object([sum(made)]))
-        results.append(losses(trainer))
+        results.append([*losses(trainer), trainer.evaluate()["eval_reward"]])
+        write_in_one_process(trainer)
         assert all(map(torch.isfinite, map(torch.tensor, results[-1])))
     assert near(*results), results
-    if name != "joint":
+    if not name.startswith("joint"):
         assert passes[0] == [2, 16], passes  # nobody waits where the parameters are there
-        sharded = engine_of(trainer)[2] == 0
+        sharded = trainer.shards_parameters
         assert (passes[1][0] == passes[1][1]) == sharded, passes
     return {"passes": passes}
+
+
+def in_bf16(name, model_path, folder):
+    """
+    Layers compute in half precision, whatever holds the weights; the policy that has just sampled is the one that is
+    scored, to the last bit under most engines; a resumed run is exact.
+    """
+    made = []
+
+    def watched(**options):
+        trainer = make_variant(name, model_path, folder, bf16=True, **options)
+        layer = next(module for key, module in trainer.model.named_modules() if key.endswith("down_proj"))
+        layer.register_forward_hook(lambda module, args, output: made.append(output.dtype))
+        return trainer
+
+    whole = watched(**SAVING)
+    whole.train()
+    again = watched(**(SAVING | {"save_strategy": "no"}))
+    again.train(resume_from_checkpoint=str(folder / "checkpoint-1"))
+    assert set(made) == {torch.bfloat16}, set(made)
+    expected = losses(whole)
+    assert len(expected) == 5 and all(map(math.isfinite, expected)), expected
+    assert near(losses(again), expected) and near(whole_weights(again), whole_weights(whole))
+    first = whole.state.log_history[0]
+    if "kl" in first and not name.endswith("lora"):  # an adapter that starts at random has left the reference
+        assert abs(first["kl"]) < 1e-3, first["kl"]
+    return {"loss": expected, "kl": first.get("kl")}
+
+
+def write_in_one_process(trainer):
+    """The other one has an empty batch."""
+    rows = 0 if trainer.accelerator.process_index else 2
+    ids = torch.full((rows, 3), 5, device=trainer.accelerator.device)
+    with trainer.model_for_generation() as model:
+        trajectory = DiffusionSampler(model, trainer.decoder("eval"), trainer.spec).sample(
+            ids,
+            torch.ones_like(ids),
+            seeds=torch.arange(rows),
+            anyone_busy=partial(anyone_busy, trainer.accelerator) if trainer.needs_lockstep else bool,
+        )
+    assert len(trajectory) == rows and (trajectory.nfe > 0).all()
 
 
 class Broken(Exception):
@@ -103,8 +158,13 @@ class Broken(Exception):
 
 
 def fails(name, model_path, folder):
-    """An error of one process, in a reward function and in a rollout, ends all of them with its message."""
-    messages = []
+    """An error of one process or of both, in a reward function or a rollout, ends all of them with its message."""
+    cases = (  # where, in which processes, with parameters gathered for rollouts
+        ("reward", [1], True),
+        ("reward", [0, 1], True),
+        ("rollout", [0], True),
+        ("rollout", [1], False),
+    )
 
     def break_reward(trainer):
         def reward(completions, **kwargs):
@@ -118,19 +178,22 @@ def fails(name, model_path, folder):
 
         trainer._check_prompts = check
 
-    for where, gather in ((break_reward, True), (break_rollout, True), (break_rollout, False)):
+    for where, broken, gather in cases:
         trainer = make_variant(name, model_path, folder, max_steps=2, ds3_gather_for_generation=gather)
-        if trainer.accelerator.process_index == 1:
-            where(trainer)
+        rank, message = trainer.accelerator.process_index, None
+        if rank in broken:
+            {"reward": break_reward, "rollout": break_rollout}[where](trainer)
         started = time.perf_counter()
         try:
             trainer.train()
         except Exception as error:
-            messages.append(gather_object([f"{type(error).__name__}: {error}"]))
+            message = f"{type(error).__name__}: {error}"
         assert time.perf_counter() - started < 60
-    for (first, second), what in zip(messages, ("Broken: the reward", *["ValueError: the prompts"] * 2), strict=True):
-        assert second == f"{what} {'is' if 'reward' in what else 'are'} broken", second
-        assert first.startswith(f"PeerError: Process 1 of 2 failed: {second}"), first
+        own = {"reward": "Broken: the reward is broken", "rollout": "ValueError: the prompts are broken"}[where]
+        if rank in broken:
+            assert message == own, message
+        else:
+            assert message.startswith(f"PeerError: Process {broken[0]} of 2 failed: {own}"), message
     return {}
 
 
@@ -142,7 +205,7 @@ def trains_on(name, model_path, folder):
     return {"from": last and Path(last).name, "loss": losses(trainer), "weights": whole_weights(trainer)}
 
 
-CHECKS = {check.__name__: check for check in (trains, resumes, uneven, fails, trains_on)}
+CHECKS = {check.__name__: check for check in (trains, resumes, uneven, fails, in_bf16, trains_on)}
 
 
 def main(checks, methods, model_path, output_dir):

@@ -92,7 +92,8 @@ class DiFFPOTrainer(DiffusionGRPOTrainer):
                     f"`regime={self.args.regime!r}` has no threshold head to train: name 'threshold_head' in "
                     "`modules_to_save` of the LoRA configuration that the model's adapter is made with."
                 )
-            keep_in_float32(head_parameters(self.model))
+            if not self.shards_parameters:  # engines that do want one type, and have float32 copies of their own
+                keep_in_float32(head_parameters(self.model))
             self.threshold_policy = threshold_policy(self.accelerator.unwrap_model(self.model))
 
     def prepare_model(self, model: Any, args: DiFFPOConfig, peft_config: Any) -> Any:

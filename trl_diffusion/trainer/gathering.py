@@ -20,7 +20,8 @@ def unsharded(model: torch.nn.Module, reshard_after_forward: bool) -> Iterator[N
         model (`torch.nn.Module`):
             Sharded by `torch.distributed.fsdp.fully_shard`.
         reshard_after_forward (`bool`):
-            What holds for it otherwise.
+            What holds for all of it otherwise, also for final norm and LM head, which accelerate would leave in place:
+            PEFT switches adapters on and off by `requires_grad`, and of parameters in place PyTorch forgets it.
     """
     modules = [module for module in model.modules() if isinstance(module, FSDPModule)]
     for module in modules:

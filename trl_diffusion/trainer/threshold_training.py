@@ -119,8 +119,7 @@ def head_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
 def keep_in_float32(parameters: list[torch.nn.Parameter]) -> None:
     """Undo what a model's `to(torch.bfloat16)`, and TRL for adapters on 4-bit weights, did to them."""
     for parameter in parameters:
-        if not hasattr(parameter, "ds_id"):  # under ZeRO-3 the optimiser has float32 copies of its own
-            parameter.data = parameter.data.float()
+        parameter.data = parameter.data.float()
 
 
 def freeze_what_the_regime_leaves(model: torch.nn.Module, regime: str) -> None:
