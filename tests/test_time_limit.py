@@ -4,8 +4,11 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from signal import SIGALRM, SIGVTALRM
 
 import pytest
@@ -56,6 +59,36 @@ def test_those_that_end_are_judged(reward):
     assert time.perf_counter() - started < 60
     assert logged == {"rewards/judge_with_time_limit/unfinished": 3 / 7}
     assert call(reward, ["good", "good"]) == [0, 1]  # and goes on
+
+
+SCRIPT = """
+import slow_to_import
+from os import _exit
+
+from trl_diffusion.rewards import with_time_limit
+
+
+def judge(completions, **columns):
+    return _exit(3) if completions == ["crash"] else [1.0]
+
+
+if __name__ == "__main__":
+    reward = with_time_limit(judge, seconds=20, workers=2)
+    print(sum(reward(completions=["crash", "fine"] * 4)))
+    reward.close()
+"""
+
+
+def test_what_a_script_imports_is_imported_once_for_all_workers(tmp_path):
+    (tmp_path / "slow_to_import.py").write_text("import os\nopen('imported', 'a').write(f'{os.getpid()}\\n')\n")
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parent.parent}"}
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.stdout == "4.0\n", done.stderr[-2000:]
+    assert (
+        len((tmp_path / "imported").read_text().split()) == 2
+    )  # the script, and the one that workers are forked from
 
 
 def test_errors_are_errors(reward):

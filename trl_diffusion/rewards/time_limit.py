@@ -6,10 +6,12 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import TimeoutError
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from .checks import check_rewards
@@ -107,6 +109,15 @@ def with_time_limit(
     return TimeLimited(reward_func, seconds, workers, otherwise)
 
 
+def _imported_by_main() -> list[str]:
+    """The modules of what stands in the script that runs, which every worker runs once more."""
+    script = vars(sys.modules["__main__"]).values()
+    names = {
+        thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", None) for thing in script
+    }
+    return sorted(name for name in names if isinstance(name, str) and name != "__main__")
+
+
 class TimeLimited:
     """What [`with_time_limit`] returns."""
 
@@ -152,7 +163,9 @@ class TimeLimited:
             kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
             context = multiprocessing.get_context(kind)
             if kind == "forkserver":  # else every worker that takes a killed one's place imports it anew
-                context.set_forkserver_preload([getattr(self.reward_func, "__module__", __name__)])
+                context.set_forkserver_preload(
+                    [getattr(self.reward_func, "__module__", __name__), *_imported_by_main()]
+                )
             self._pool = ProcessPool(max_workers=self.workers, context=context)
         return self._pool
 
