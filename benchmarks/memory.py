@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Memory that training takes under each engine, in two real processes, beside what `scripts.check` says.
 
-    python benchmarks/memory.py --output memory.json        # every engine, full training and LoRA
+    python benchmarks/memory.py --output memory.json        # every engine, full training, with a reference, and LoRA
     python benchmarks/memory.py fsdp2 zero3 --hidden_size 256
 
 What is measured is the private memory of the processes (of which files that are mapped are no part), above what it was
@@ -28,6 +28,7 @@ from tests.engines_on_cpu import prepare  # noqa: E402
 
 MIB = 2**20
 ROWS, PROMPT, COMPLETION, PROCESSES, RANK = 4, 64, 64, 2, 16
+TRAININGS = ("full", "full, reference", "LoRA")
 
 
 def private():
@@ -77,7 +78,7 @@ def make_checkpoint(folder, hidden, layers):
     tokenizer.save_pretrained(folder)
 
 
-def work(model_path, adapter, output):
+def work(model_path, training, output):
     """One process of a run."""
     prepare()
     import torch
@@ -90,7 +91,8 @@ def work(model_path, adapter, output):
         output_dir=tempfile.mkdtemp(),
         max_steps=3,
         gradient_accumulation_steps=2,
-        model_init_kwargs={"dtype": "bfloat16"} if adapter else None,
+        model_init_kwargs={"dtype": "bfloat16"} if training == "LoRA" else None,
+        beta=0.1 if training == "full, reference" else 0.0,
         per_device_train_batch_size=ROWS,
         num_generations=ROWS,
         max_completion_length=COMPLETION,
@@ -118,7 +120,7 @@ def work(model_path, adapter, output):
         reward_funcs=lambda completions, **columns: [float(len(set(text))) for text in completions],
         args=args,
         train_dataset=Dataset.from_dict({"prompt": ["1+2*3-4/5=" * (PROMPT // 10)] * 8}),
-        peft_config=LoraConfig(r=RANK) if adapter else None,
+        peft_config=LoraConfig(r=RANK) if training == "LoRA" else None,
     )
     trainer.train()
     found = {phase: (peak - before) / MIB for phase, peak in watch.peaks.items()}
@@ -127,10 +129,10 @@ def work(model_path, adapter, output):
     os._exit(0)
 
 
-def measure(engine, adapter, model_path):
+def measure(engine, training, model_path):
     """MiB in each phase: of the process with more."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [*launcher(engine), __file__, "--worker", model_path, "lora" if adapter else "full", folder]
+        command = [*launcher(engine), __file__, "--worker", model_path, training, folder]
         if "--mixed_precision" in command:
             command[command.index("--mixed_precision") + 1] = "bf16"
         environment = {
@@ -148,7 +150,7 @@ def measure(engine, adapter, model_path):
     return {phase: max(process[phase] for process in found) for phase in ("rollout", "update")}
 
 
-def computed(engine, adapter, model_path):
+def computed(engine, training, model_path):
     """The same, by the command that plans."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -160,7 +162,8 @@ def computed(engine, adapter, model_path):
     config = AutoConfig.from_pretrained(model_path)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    update = Update(ROWS, PROMPT, COMPLETION, 16, get_family(config).lora_targets, RANK if adapter else None)
+    rank, reference = RANK if training == "LoRA" else None, training == "full, reference"
+    update = Update(ROWS, PROMPT, COMPLETION, 16, get_family(config).lora_targets, rank, 2 * ROWS, reference)
     memory = needs_of(model, update).under(KINDS[{"ddp": "multi_gpu"}.get(engine, engine)], PROCESSES, 2)
     # Here, device and host are the same memory.
     return {phase: (getattr(memory, phase) + memory.host) / MIB for phase in ("rollout", "update")}
@@ -171,7 +174,7 @@ def table(results):
     lines = ["| engine | training | rollout, MiB | computed | update, MiB | computed |", "|---|---|---|---|---|---|"]
     for line in results:
         pairs = (f"{line['measured'][p]:.0f} | {line['computed'][p]:.0f}" for p in ("rollout", "update"))
-        lines.append(f"| {line['engine']} | {'LoRA' if line['lora'] else 'full'} | {' | '.join(pairs)} |")
+        lines.append(f"| {line['engine']} | {line['training']} | {' | '.join(pairs)} |")
     return "\n".join(lines)
 
 
@@ -186,10 +189,10 @@ def main():
         make_checkpoint(folder, args.hidden_size, args.layers)
         results = []
         for engine in args.engines:
-            for adapter in (False, True):
-                what = engine, adapter, folder
+            for training in TRAININGS:
+                what = engine, training, folder
                 results.append(
-                    {"engine": engine, "lora": adapter, "measured": measure(*what), "computed": computed(*what)}
+                    {"engine": engine, "training": training, "measured": measure(*what), "computed": computed(*what)}
                 )
                 print(results[-1], flush=True)
     if args.output:
@@ -199,6 +202,6 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
-        work(sys.argv[2], sys.argv[3] == "lora", sys.argv[4])
+        work(*sys.argv[2:])
     else:
         main()

@@ -3,6 +3,7 @@
 
 import json
 import shlex
+from itertools import accumulate
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from trl_diffusion import DiFFPOConfig
 from trl_diffusion.models.hub import hub_options
 from trl_diffusion.scripts import check
 from trl_diffusion.scripts.check import main
-from trl_diffusion.scripts.memory import kept_for_backward
+from trl_diffusion.scripts.memory import held_while_decoding, kept_for_backward
 
 from .families import CONFIGS, FAMILIES, VOCABULARY, shapes, write_checkpoint
 
@@ -73,7 +74,7 @@ def test_memory_of_full_training_and_of_4_bit_weights(checkpoint, capsys):
         2 * size,
     )
     assert full["update"] == 12 * size + max(2 * size + full["checkpointed"] + full["logits"], 4 * size)
-    assert full["rollout"] == 14 * size + full["logits"]
+    assert full["rollout"] == 14 * size + full["logits"] + full["decoding"]
     replicated = report_of(capsys, path, *SMALL, "--num_processes", 4)["memory"]["multi_gpu"]
     buckets = 4 * alone["lora"]["trained"]
     assert replicated["buckets"] == buckets and alone["memory"]["multi_gpu"]["buckets"] == 0
@@ -117,7 +118,7 @@ def test_memory_of_every_engine(checkpoint, capsys):
     for memory in report["memory"].values():
         held = memory["weights"] + memory["optimizer"] + memory["buckets"]
         passing = memory["cast"] + memory["logits"]
-        assert memory["rollout"] == held + memory["gathered"] + passing
+        assert memory["rollout"] == held + memory["gathered"] + memory["decoding"] + passing
         passing += memory["units"] + memory["checkpointed"]
         assert memory["update"] == held + max(memory["gradients"] + memory["step"], passing)
     accumulated = report_of(
@@ -129,6 +130,43 @@ def test_memory_of_every_engine(checkpoint, capsys):
         held = memory["weights"] + memory["optimizer"] + memory["buckets"] + gradients
         passing = memory["cast"] + memory["logits"] + memory["units"] + memory["checkpointed"]
         assert memory["update"] == held + max(memory["step"], passing)
+
+
+def test_memory_of_a_reference(checkpoint, capsys):
+    """As large as the policy, in its type, divided if that is; adapters need none."""
+    arguments = (checkpoint("llada"), *SMALL, "--num_processes", 4)
+    without, with_one = (report_of(capsys, *arguments, "--full", "--beta", beta) for beta in (0, 0.1))
+    assert "--beta 0.1" in with_one["launch"] and "--beta" not in without["launch"]
+    size = without["facts"]["parameters"]
+    expected = {"multi_gpu": 4, "zero1": 2, "zero2": 2, "fsdp2": 1, "zero3": 0.5, "zero3_offload": 0}
+    for name, memory in with_one["memory"].items():
+        plain = without["memory"][name]
+        assert plain["reference"] == 0 and memory["reference"] == expected[name] * size
+        for phase in ("rollout", "update"):
+            assert memory[phase] == plain[phase] + memory["reference"]
+    assert with_one["memory"]["zero3_offload"]["host"] == without["memory"]["zero3_offload"]["host"] + 0.5 * size
+    for memory in report_of(capsys, *arguments, "--beta", 0.1)["memory"].values():
+        assert memory["reference"] == 0
+
+
+def test_memory_of_decoding(checkpoint, capsys):
+    """What PyTorch's profiler sees being allocated, and as much as there are rows at a time."""
+    path = checkpoint("a2d-qwen3")
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    ids = torch.zeros(8, 48, dtype=torch.long)
+    with torch.no_grad(), torch.profiler.profile(profile_memory=True) as profiler:
+        model.model(input_ids=ids, use_cache=False)
+    events = sorted(profiler.events(), key=lambda event: event.time_range.end)
+    changes = [event.self_cpu_memory_usage for event in events]
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(model.config, dtype=torch.float32)
+    most = held_while_decoding(empty.model, 8, 48)
+    assert most == pytest.approx(max(accumulate(changes)), rel=0.1)
+    arguments = (path, *SMALL, "--full", "--gradient_accumulation_steps", 4)
+    all_at_once, two = (report_of(capsys, *arguments, *more) for more in ((), ("--sampler_batch_size", 2)))
+    assert "--sampler_batch_size 2" in two["launch"]
+    rows = [held_while_decoding(empty.model.to(torch.bfloat16), n, 32) for n in (8, 2)]
+    assert [r["memory"]["multi_gpu"]["decoding"] for r in (all_at_once, two)] == rows
 
 
 def test_the_command_that_it_prints(checkpoint, capsys):

@@ -96,8 +96,20 @@ def _plan(report: Report, model: PreTrainedModel, family: DiffusionFamily, args:
     length, usual = args.completion_length, getattr(model.config, "block_size", None) or 32
     block = length if length % usual else usual
     micro_batches = args.gradient_accumulation_steps
-    run = Run(report.model, args.num_processes, args.batch_size, length, block, bits, rank, micro_batches)
-    needs = needs_of(model, Update(*shape, bits, family.lora_targets, rank))
+    rows = min(args.sampler_batch_size or args.batch_size * micro_batches, args.batch_size * micro_batches)
+    run = Run(
+        model=report.model,
+        processes=args.num_processes,
+        batch_size=args.batch_size,
+        completion_length=length,
+        block_length=block,
+        bits=bits,
+        lora_r=rank,
+        micro_batches=micro_batches,
+        sampler_batch_size=args.sampler_batch_size,
+        beta=args.beta,
+    )
+    needs = needs_of(model, Update(*shape, bits, family.lora_targets, rank, rows, reference=args.beta != 0))
     completions = args.batch_size * args.num_processes * micro_batches
     if completions < 2:
         report.problems.append(
@@ -229,7 +241,17 @@ def _memory_lines(report: Report, args: argparse.Namespace) -> list[str]:
         result.append(f"  {name:16} " + " ".join(f"{value / GIB:8.2f}" for value in numbers) + remark)
     if report.engine is not None:
         result += ["", f"  Of the update under {report.engine}:"]
-        parts = ("weights", "optimizer", "buckets", "gradients", "units", "cast", "checkpointed", "logits")
+        parts = (
+            "weights",
+            "reference",
+            "optimizer",
+            "buckets",
+            "gradients",
+            "units",
+            "cast",
+            "checkpointed",
+            "logits",
+        )
         memory = report.memory[report.engine]
         result += [f"  {part:16} {getattr(memory, part) / GIB:8.2f}" for part in parts if getattr(memory, part)]
     return result
@@ -256,6 +278,8 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--lora_r", type=_count, default=16)
     parser.add_argument("--num_processes", type=_count, default=1, help="Devices.")
     parser.add_argument("--gradient_accumulation_steps", type=_count, default=1, help="Micro-batches of an update.")
+    parser.add_argument("--sampler_batch_size", type=_count, help="Completions decoded at a time, if not all.")
+    parser.add_argument("--beta", type=float, default=0.0, help="Of the KL term, for which --full keeps a reference.")
     parser.add_argument("--device_memory", type=float, default=80.0, help="GiB of each device.")
     weights = parser.add_mutually_exclusive_group()
     weights.add_argument("--load_in_4bit", action="store_true")

@@ -31,6 +31,10 @@ class Run:
             Of frozen weights: 16, 8 or 4.
         lora_r (`int`, *optional*):
             Rank of the adapters; without it, all parameters are trained.
+        sampler_batch_size (`int`, *optional*):
+            Completions that are decoded at a time; all of them without it.
+        beta (`float`, *optional*, defaults to `0.0`):
+            Of the KL term.
     """
 
     model: str
@@ -41,6 +45,8 @@ class Run:
     bits: int = 16
     lora_r: int | None = None
     micro_batches: int = 1
+    sampler_batch_size: int | None = None
+    beta: float = 0.0
 
 
 # Of a device's memory, what training may take by this count: buffers of the engine, the allocator's gaps and the
@@ -79,6 +85,10 @@ def command(run: Run, engine: str) -> str:
     if completions % 8:  # TRL's group
         options += ["--num_generations", str(completions)]
     options += ["--max_completion_length", str(run.completion_length), "--block_length", str(run.block_length)]
+    if run.sampler_batch_size is not None:
+        options += ["--sampler_batch_size", str(run.sampler_batch_size)]
+    if run.beta:
+        options += ["--beta", f"{run.beta:g}"]
     if run.lora_r is not None:
         options += ["--use_peft", "--lora_r", str(run.lora_r), "--dtype", "bfloat16"]
     if run.bits != 16:

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an update takes in memory, from the architecture alone."""
+"""What rollouts and updates take in memory, from the architecture alone."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
+from weakref import WeakSet, finalize
 
 import torch
 from peft import LoraConfig, get_peft_model
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
 from ..models.head import MAX_LOGITS
@@ -41,6 +45,10 @@ class Update:
             Names of these layers.
         lora_r (`int`, *optional*):
             Rank of their adapters; without it, all parameters are trained.
+        rollout_rows (`int`, *optional*):
+            Completions that are decoded at a time; as many as in a micro-batch without it.
+        reference (`bool`, *optional*):
+            Whether there is a reference model. That of adapters is the model without them, and takes nothing.
     """
 
     rows: int
@@ -49,6 +57,8 @@ class Update:
     bits: int
     targets: tuple[str, ...]
     lora_r: int | None = None
+    rollout_rows: int | None = None
+    reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +107,8 @@ class Memory:
         weights (`float`):
             The model: with adapters, bfloat16 or quantised, and the adapters in float32, on quantised weights in
             bfloat16.
+        reference (`float`):
+            The reference model, in the type of the weights.
         optimizer (`float`):
             AdamW's two moments of what is trained, and DeepSpeed's copy of it.
         gradients (`float`):
@@ -110,6 +122,8 @@ class Memory:
             Two of what an update gathers at a time (a layer or an embedding): the one in use, and the next.
         cast (`float`):
             The copies in bfloat16 that autocast keeps of float32 weights during a pass.
+        decoding (`float`):
+            The most that a forward pass of a rollout holds at once, without the logits.
         step (`float`):
             The float32 gradients that DeepSpeed's optimizer makes for its step, when activations are gone.
         activations (`float`):
@@ -124,18 +138,20 @@ class Memory:
         accumulates (`bool`):
             Whether gradients of earlier micro-batches are there while the next one is computed.
         rollout (`float`):
-            The most that a rollout takes: what is held, gathered and cast, and one chunk of logits.
+            The most that a rollout takes: what is held, gathered and cast, a forward pass, and one chunk of logits.
         update (`float`):
             The most that an update takes, with gradient checkpointing, TRL's default.
     """
 
     weights: float
+    reference: float
     optimizer: float
     gradients: float
     buckets: float
     gathered: float
     units: float
     cast: float
+    decoding: float
     step: float
     activations: float
     checkpointed: float
@@ -146,8 +162,8 @@ class Memory:
     update: float = field(init=False)
 
     def __post_init__(self) -> None:
-        held = self.weights + self.optimizer + self.buckets
-        self.rollout = held + self.gathered + self.cast + self.logits
+        held = self.weights + self.reference + self.optimizer + self.buckets
+        self.rollout = held + self.gathered + self.cast + self.decoding + self.logits
         passing = self.units + self.cast + self.checkpointed + self.logits
         if self.accumulates:
             passing += self.gradients
@@ -169,18 +185,22 @@ class Needs:
             Bytes of the parameters that are not trained.
         trained (`int`):
             Number of those that are.
+        reference (`int`):
+            Number of those of a reference model.
         width (`int`):
             Bytes of each, where the engine does not change that.
         largest (`int`):
             Number of parameters of the largest layer or embedding.
-        activations, checkpointed, logits (`float`):
+        decoding, activations, checkpointed, logits (`float`):
             See [`Memory`].
     """
 
     frozen: float
     trained: int
+    reference: int
     width: int
     largest: int
+    decoding: float
     activations: float
     checkpointed: float
     logits: float
@@ -203,6 +223,7 @@ class Needs:
 
         width = 2 if engine.deepspeed else self.width
         weights = (self.frozen + width * self.trained) * share(engine.parameters)
+        reference = width * self.reference * share(engine.parameters)
         # Two moments, and DeepSpeed's copy, all in float32.
         optimizer = (12 if engine.deepspeed else 2 * width) * self.trained * share(engine.optimizer)
         gradients = width * self.trained * share(engine.gradients)
@@ -213,17 +234,19 @@ class Needs:
         step = (4 + 2 * engine.gradients) * self.trained * share(engine.optimizer) if engine.deepspeed else 0.0
         return Memory(
             weights=0.0 if engine.offload else weights,
+            reference=0.0 if engine.offload else reference,
             optimizer=0.0 if engine.offload else optimizer,
             gradients=0.0 if engine.offload else gradients,
             buckets=gradients if is_ddp and processes > 1 else 0.0,
             gathered=self.frozen + 2.0 * self.trained if engine.parameters else 0.0,
             units=2 * 2.0 * self.largest if engine.parameters else 0.0,
             cast=2.0 * self.trained if is_ddp and width == 4 else 0.0,
+            decoding=self.decoding,
             step=0.0 if engine.offload else step,
             activations=self.activations,
             checkpointed=self.checkpointed,
             logits=self.logits,
-            host=weights + optimizer + gradients + step if engine.offload else 0.0,
+            host=weights + reference + optimizer + gradients + step if engine.offload else 0.0,
             accumulates=micro_batches > 1,
         )
 
@@ -239,6 +262,7 @@ def needs_of(model: PreTrainedModel, update: Update) -> Needs:
             The update.
     """
     frozen, trained = 0.0, sum(p.numel() for p in model.parameters())
+    reference = trained if update.reference and update.lora_r is None else 0
     layers = (sum(p.numel() for p in layer.parameters()) for layer in cast(Any, model).model.layers)
     largest = max(*layers, *(p.numel() for p in model.parameters()))
     if update.lora_r is not None:
@@ -250,6 +274,8 @@ def needs_of(model: PreTrainedModel, update: Update) -> Needs:
         trained = sum(p.numel() for n, p in model.named_parameters() if "lora_" in n)
     shape = (update.rows, update.prompt_length, update.completion_length)
     vocabulary = cast(Any, model.get_output_embeddings()).out_features
+    trunk, rows = cast(Any, model).model, update.rollout_rows or update.rows
+    decoding = held_while_decoding(trunk, rows, update.prompt_length + update.completion_length)
     activations = kept_for_backward(model, *shape)
     model.gradient_checkpointing_enable()
     model.enable_input_require_grads()
@@ -257,8 +283,10 @@ def needs_of(model: PreTrainedModel, update: Update) -> Needs:
     return Needs(
         frozen=frozen,
         trained=trained,
+        reference=reference,
         width=4 if update.bits == 16 else 2,
         largest=largest,
+        decoding=decoding,
         activations=activations,
         checkpointed=inputs + (activations - inputs) / model.config.num_hidden_layers,
         logits=18 * min(update.rows * update.completion_length * vocabulary, max(MAX_LOGITS, vocabulary)),
@@ -281,12 +309,8 @@ def kept_for_backward(model: torch.nn.Module, rows: int, prompt_length: int, com
     """
     model.train()
     kept: dict[int, torch.UntypedStorage] = {}
-    # Not on the meta device itself, where attention would take another path than on a real one.
     with FakeTensorMode():
-        own = {
-            name: torch.empty(tensor.shape, dtype=tensor.dtype, requires_grad=tensor.requires_grad)
-            for name, tensor in (*model.named_parameters(), *model.named_buffers())
-        }
+        own = _without_memory(model)
         given = {tensor.untyped_storage()._cdata for tensor in own.values()}
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -295,12 +319,70 @@ def kept_for_backward(model: torch.nn.Module, rows: int, prompt_length: int, com
                 kept[storage._cdata] = storage  # holding it keeps its address from being given away
             return tensor
 
-        inputs = {
-            "input_ids": torch.zeros(rows, prompt_length + completion_length, dtype=torch.long),
-            "logits_to_keep": completion_length,
-            "use_cache": False,
-            "reduction": lambda logits, _: (logits.log_softmax(-1)[:, 0],),
-        }
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            inputs = {
+                "input_ids": torch.zeros(rows, prompt_length + completion_length, dtype=torch.long),
+                "logits_to_keep": completion_length,
+                "use_cache": False,
+                "reduction": lambda logits, _: (logits.log_softmax(-1)[:, 0],),
+            }
             torch.func.functional_call(model, own, kwargs=inputs)
     return sum(storage.nbytes() for storage in kept.values())
+
+
+def held_while_decoding(trunk: torch.nn.Module, rows: int, length: int) -> int:
+    """
+    The most bytes that a forward pass without gradient has at once, parameters not counted.
+
+    Args:
+        trunk (`torch.nn.Module`):
+            A model without its LM head, which may be on the meta device.
+        rows (`int`):
+            Canvases.
+        length (`int`):
+            Their tokens, with the prompt's.
+    """
+    trunk.eval()
+    with FakeTensorMode(), torch.no_grad():
+        own = _without_memory(trunk)
+        input_ids = torch.zeros(rows, length, dtype=torch.long)
+        with _LiveBytes(own.values()) as live:
+            torch.func.functional_call(trunk, own, kwargs={"input_ids": input_ids, "use_cache": False})
+    return live.most
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Counts the memory of what operations return, as long as it is there, and if it is not that of given tensors."""
+
+    def __init__(self, given: Iterable[torch.Tensor]) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self.known = WeakSet(tensor.untyped_storage() for tensor in given)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self._count(tensor.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage not in self.known:
+            self.known.add(storage)
+            self.now += storage.nbytes()
+            self.most = max(self.most, self.now)
+            finalize(storage, self._release, storage.nbytes())
+
+    def _release(self, size: int) -> None:
+        self.now -= size
+
+
+def _without_memory(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """
+    Parameters and buffers with shapes alone, in a `FakeTensorMode`; not on the meta device itself, where attention
+    would take another path than on a real one.
+    """
+    return {
+        name: torch.empty(tensor.shape, dtype=tensor.dtype, requires_grad=tensor.requires_grad)
+        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+    }
