@@ -58,10 +58,10 @@ OPTIONS = {
     "trace_rl": {"steps_per_segment": 2},
     "joint": {"regime": "joint", "threshold_per_block": True},
     "sampler": {"regime": "sampler", "beta": 0.0},
-    "model_baseline": {"weight_baseline": "model", "learning_rate": 1e-4},
+    "adaptive": {"weight_baseline": "negative", "min_ess": 0.7, "beta": 0.05},
     "lora": {"peft_config": LoraConfig(r=2, lora_alpha=1, init_lora_weights=False, modules_to_save=["lm_head"])},
 }
-VARIANTS = {"joint": "diffpo", "sampler": "diffpo", "model_baseline": "dmpo", "lora": "diffpo"}
+VARIANTS = {"joint": "diffpo", "sampler": "diffpo", "adaptive": "dmpo", "lora": "diffpo"}
 
 
 def make_variant(name, model_path, output_dir, **options):
@@ -106,6 +106,7 @@ def training_does_not_depend_on_the_number_of_processes(model_path, output_dir):
                 "entropy",
                 "row_weight/abs",
                 "target/ess",
+                "target/coefficient",
                 "threshold/mean",
             )
         }
