@@ -127,6 +127,39 @@ def test_passes_do_not_change_the_gradient(build, method, tmp_path):
     assert runs[0] == pytest.approx(runs[1], abs=2e-4) and runs[0] == pytest.approx(runs[2], abs=2e-4)
 
 
+# TRL's "bnpo" and DMPO's "model" baseline are normalised over a micro-batch by definition.
+NORMALISED_OTHERWISE = {
+    **{method: {"loss_type": "dapo"} for method in ("diffu_grpo", "coupled_grpo")},
+    "dmpo": {"weight_baseline": "none"},
+}
+CUT = [
+    *((method, NORMALISED_OTHERWISE.get(method, {})) for method in METHODS),
+    *(("dmpo", {"weight_baseline": baseline}) for baseline in ("group", "negative")),
+    ("dmpo", {"objective": "wddo"}),
+    ("diffpo", {"regime": "joint", "threshold_per_block": True}),
+]
+
+
+@pytest.mark.parametrize(("method", "options"), CUT, ids=str)
+def test_an_update_does_not_depend_on_its_micro_batches(build, tmp_path, method, options):
+    weights = []
+    for rows in (8, 2):
+        trainer = build(
+            method,
+            path=tmp_path / str(rows),
+            per_device_train_batch_size=rows,
+            gradient_accumulation_steps=8 // rows,
+            num_iterations=2,
+            optim="sgd",  # Adam would make much of roundings
+            **options,
+        )
+        before = torch.cat([p.detach().flatten().clone() for p in trainer.model.parameters()])
+        trainer.train()
+        weights.append(torch.cat([p.detach().flatten() for p in trainer.model.parameters()]))
+    assert (weights[0] - before).abs().max() > 1e-4
+    torch.testing.assert_close(*weights, atol=5e-6, rtol=0)
+
+
 def test_memory_of_agrpo_does_not_depend_on_the_number_of_draws(build, tmp_path):
     """Rows in one forward pass, the measure of activation memory."""
     most = {}
