@@ -511,9 +511,24 @@ def test_model_cards_name_the_method_and_its_paper(build, method):
 
 def test_very_unlikely_tokens_do_not_overflow_the_loss(build):
     """Old log-probabilities far below -88, in passes that do not score them."""
-    trainer = build("d2", temperature=0.05, num_segments=4, num_iterations=2, max_steps=2, learning_rate=1e-4)
-    seen = []
+    trainer = build(
+        "d2",
+        reward=lambda completions, **_: [float(i % 2) for i in range(len(completions))],
+        temperature=0.01,
+        unmasking="random",
+        num_segments=2,
+        num_iterations=2,
+        max_steps=2,
+        learning_rate=1e-4,
+    )
+    seen, lowest = [], []
     compute_loss = trainer._compute_loss
-    trainer._compute_loss = lambda model, inputs: seen.append(compute_loss(model, inputs)) or seen[-1]
+
+    def spied(model, inputs):
+        lowest.append(inputs["old_per_token_logps"].min().item())
+        seen.append(compute_loss(model, inputs))
+        return seen[-1]
+
+    trainer._compute_loss = spied
     trainer.train()
-    assert all(loss.isfinite() for loss in seen) and len(seen) == 2
+    assert all(loss.isfinite() for loss in seen) and len(seen) == 2 and min(lowest) < -100
