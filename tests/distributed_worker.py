@@ -58,9 +58,9 @@ OPTIONS = {
     "trace_rl": {"steps_per_segment": 2},
     "joint": {"regime": "joint", "threshold_per_block": True},
     "sampler": {"regime": "sampler", "beta": 0.0},
-    "model_baseline": {"weight_baseline": "model", "learning_rate": 1e-4},
+    "adaptive": {"weight_baseline": "negative", "min_ess": 0.7, "beta": 0.05},
 }
-VARIANTS = {"joint": "diffpo", "sampler": "diffpo", "model_baseline": "dmpo"}
+VARIANTS = {"joint": "diffpo", "sampler": "diffpo", "adaptive": "dmpo"}
 for name in ("diffpo", "agrpo", "dmpo", "joint"):
     VARIANTS[f"{name}_lora"] = VARIANTS.get(name, name)
     OPTIONS[f"{name}_lora"] = OPTIONS.get(name, {}) | {
@@ -110,6 +110,7 @@ def training_does_not_depend_on_the_number_of_processes(model_path, output_dir):
                 "entropy",
                 "row_weight/abs",
                 "target/ess",
+                "target/coefficient",
                 "threshold/mean",
             )
         }

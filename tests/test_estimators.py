@@ -110,9 +110,9 @@ def as_batch(rows, table, ends=()):
 
 @pytest.mark.parametrize("rule", ["random", "entropy_bound"])
 @pytest.mark.parametrize("distribution", ["uniform", "entropy"])
-@pytest.mark.parametrize("draws", [1, 2])
+@pytest.mark.parametrize(("draws", "together"), [(1, 1), (2, 1), (2, 2)])
 @pytest.mark.parametrize("ends", [(), (0,)], ids=["full_length", "texts_end_early"])
-def test_agrpo_averaged_over_all_draws_is_the_exact_policy_gradient(rule, distribution, draws, ends):
+def test_agrpo_averaged_over_all_draws_is_the_exact_policy_gradient(rule, distribution, draws, together, ends):
     """
     Of the expected reward, by differentiating the sum over all trajectories. Steps write one to three tokens under the
     entropy bound, so that rows have different numbers of steps. Where texts end early, tokens behind the end are seen
@@ -136,7 +136,7 @@ def test_agrpo_averaged_over_all_draws_is_the_exact_policy_gradient(rule, distri
         def draw_steps(self, probabilities, seeds):
             return steps
 
-    estimator = Fixed(draws, distribution, stratified=False)
+    estimator = Fixed(draws, distribution, stratified=False, views_per_forward=together)
     probabilities = estimator.step_probabilities(batch.trajectory, batch.scored).double()
     assert batch.trajectory.nfe.unique().tolist() == ([3] if rule == "random" else [2, 3])
     average = [torch.zeros_like(p) for p in model.parameters()]
@@ -228,6 +228,22 @@ def test_every_scheme_has_the_same_mean_and_stratification_less_variance(distrib
 def test_as_many_stratified_draws_as_steps_leave_nothing_to_chance():
     for part in SampledSteps(12, views_per_forward=None).passes(steps_batch(50, 12), 0, MASK):
         torch.testing.assert_close(part.token_weights, torch.ones(50, 12), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("views_per_forward", [1, 2, None])
+def test_a_step_that_is_drawn_several_times_is_scored_once(views_per_forward):
+    """Nine draws of four steps, of which some rows draw three."""
+    batch = steps_batch(200, 4)
+    estimator = SampledSteps(9, "entropy", stratified=False, views_per_forward=views_per_forward)
+    probabilities = estimator.step_probabilities(batch.trajectory, batch.scored)
+    counts = torch.stack([row.bincount(minlength=4) for row in estimator.draw_steps(probabilities, batch.seeds[:, 0])])
+    assert set((counts > 0).sum(-1).tolist()) >= {3, 4}
+    passes = estimator.passes(batch, 0, MASK)
+    assert len(passes) == {1: 4, 2: 2, None: 1}[views_per_forward]
+    total = sum(part.token_weights for part in passes) / len(passes)
+    torch.testing.assert_close(total, counts / (9 * probabilities))
+    times = sum(view.weights for part in passes for view in part.views)
+    assert torch.equal(times, (counts > 0).float())
 
 
 def test_draws_follow_the_entropies():

@@ -151,7 +151,8 @@ class SampledSteps(Estimator):
 
     [AGRPO](https://huggingface.co/papers/2510.04019). Steps are drawn with replacement among those that wrote scored
     tokens, with probabilities `p_t`; a token of a step drawn `n` times out of `k` has weight `n / (k p_t)`, whose mean
-    is 1. Under any unmasking rule: steps may write any number of tokens.
+    is 1. Under any unmasking rule: steps may write any number of tokens. A step that was drawn several times is scored
+    once.
 
     Args:
         num_draws (`int`):
@@ -163,7 +164,7 @@ class SampledSteps(Estimator):
             Whether the draws of a sequence are spread evenly, one in each k-th of the distribution. If `k` is the
             number of steps and the distribution is uniform, each step is drawn once and nothing is left to chance.
         views_per_forward (`int`, *optional*, defaults to `1`):
-            Draws in one forward and backward pass.
+            Drawn steps in one forward and backward pass.
     """
 
     exact = True
@@ -189,8 +190,9 @@ class SampledSteps(Estimator):
 
     def passes(self, batch, draw, mask_token_id):
         probabilities = self.step_probabilities(batch.trajectory, batch.scored)
-        steps = self.draw_steps(probabilities, batch.seeds[:, draw])
-        weights = 1 / (self.num_draws * probabilities.gather(1, steps).clamp(min=torch.finfo(torch.float32).tiny))
+        steps, times = without_repetition(self.draw_steps(probabilities, batch.seeds[:, draw]))
+        chance = probabilities.gather(1, steps).clamp(min=torch.finfo(torch.float32).tiny)
+        weights = times / (self.num_draws * chance)
         chunks = list(zip(steps.split(self.views_per_forward, 1), weights.split(self.views_per_forward, 1)))
         return [self._pass(batch, *chunk, len(chunks), mask_token_id) for chunk in chunks]
 
@@ -199,10 +201,11 @@ class SampledSteps(Estimator):
         batch: RolloutBatch, steps: torch.Tensor, weights: torch.Tensor, num_passes: int, mask_token_id: int
     ) -> Pass:
         trajectory = batch.trajectory
-        hits = (trajectory.unmask_step[:, None] == steps[:, :, None]) & batch.scored[:, None]  # (rows, draws, length)
-        times = hits.sum(1).clamp(min=1)
+        # Columns that a row fills up have no weight.
+        hits = (trajectory.unmask_step[:, None] == steps[:, :, None]) & batch.scored[:, None]  # (rows, steps, length)
+        hits &= (weights != 0)[:, :, None]
         views = [
-            View(batch.prompt_ids, trajectory.state_before(steps[:, i], mask_token_id), hits[:, i] / times)
+            View(batch.prompt_ids, trajectory.state_before(steps[:, i], mask_token_id), hits[:, i].float())
             for i in range(steps.shape[1])
         ]
         return Pass(views, num_passes * (hits * weights[:, :, None]).sum(1))
@@ -229,6 +232,27 @@ class SampledSteps(Estimator):
         # A hair below the end: rounding must not fall on a step of probability zero.
         level = noise.clamp(max=1 - torch.finfo(noise.dtype).eps) * cumulative[:, -1:]
         return torch.searchsorted(cumulative, level, right=True).clamp(max=probabilities.shape[1] - 1)
+
+
+def without_repetition(steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    The distinct steps of each row, and how often each occurs.
+
+    Args:
+        steps (`torch.Tensor` of shape `(rows, draws)`, int64):
+            The steps.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`: both of shape `(rows, most distinct steps in a row)`. Rows with fewer are
+        filled up with steps that occur zero times.
+    """
+    steps = steps.sort(-1).values
+    is_first = torch.ones_like(steps, dtype=torch.bool)
+    is_first[:, 1:] = steps[:, 1:] != steps[:, :-1]
+    times = is_first * (steps[:, :, None] == steps[:, None]).sum(-1)
+    width = int(is_first.sum(-1).max())
+    order = (~is_first).long().argsort(dim=-1, stable=True)[:, :width]
+    return steps.gather(1, order), times.gather(1, order)
 
 
 def mask_prompt(batch: RolloutBatch, coins: torch.Tensor, probability: float, mask_token_id: int) -> torch.Tensor:

@@ -20,14 +20,15 @@ class AGRPOConfig(DiffusionGRPOConfig):
 
         num_step_draws (`int`, *optional*, defaults to `8`):
             Denoising steps drawn per completion and update, the paper's k (`mc_samples` in its code, 24 in its
-            recipe). More draws cost time and not memory, and lower the variance; none is biased.
+            recipe). More draws cost time and not memory, and lower the variance; none is biased. A step drawn twice is
+            scored once.
         step_distribution (`str`, *optional*, defaults to `"entropy"`):
             What steps are drawn in proportion to: `"entropy"` of the tokens written, with a tenth of `"uniform"` mixed
             in, or `"uniform"`. The weights make up for it.
         stratify_steps (`bool`, *optional*, defaults to `True`):
             Whether the draws of a completion are spread evenly (`low_discrepancy` in the paper's code).
         views_per_forward (`int`, *optional*, defaults to `1`):
-            Draws of each completion that go through the model at once. More is faster and takes more memory.
+            Drawn steps of each completion that go through the model at once. More is faster and takes more memory.
 
         > Parameters that control the loss
 
@@ -50,7 +51,7 @@ class AGRPOConfig(DiffusionGRPOConfig):
         default=True, metadata={"help": "Whether the draws of a completion are spread evenly."}
     )
     views_per_forward: int = field(
-        default=1, metadata={"help": "Draws of each completion that go through the model at once."}
+        default=1, metadata={"help": "Drawn steps of each completion that go through the model at once."}
     )
     loss_type: str = field(default="grpo", metadata={"help": "The loss formulation, see GRPOConfig."})
     scale_rewards: str = field(default="none", metadata={"help": "How advantages are scaled, see GRPOConfig."})
