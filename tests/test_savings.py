@@ -172,7 +172,7 @@ def test_groups_are_scored_together(build, monkeypatch, method):
     if method != "wd1":
         options["loss_type"] = "dapo"  # whose normaliser is not a micro-batch's
     together = run(build, method, **options)
-    monkeypatch.setattr("trl_diffusion.trainer.trl_hooks.reunite_groups", lambda batches, window: batches)
+    monkeypatch.setattr("trl_diffusion.trainer.trl_hooks.hooks.reunite_groups", lambda batches, window: batches)
     scattered = run(build, method, **options)
     same(together, scattered)
     assert sum(together[2]) < sum(scattered[2])
@@ -192,7 +192,7 @@ def test_groups_stay_in_their_update(build, monkeypatch, steps_per_generation, a
         seen.append(window)
         return batches
 
-    monkeypatch.setattr("trl_diffusion.trainer.trl_hooks.reunite_groups", spied)
+    monkeypatch.setattr("trl_diffusion.trainer.trl_hooks.hooks.reunite_groups", spied)
     options = {"steps_per_generation": steps_per_generation, "gradient_accumulation_steps": accumulation}
     build("diffu_grpo", max_steps=1, **options).train()
     assert seen == windows

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from trl_diffusion import DiFFPOTrainer, DiffuGRPOTrainer
 from trl_diffusion.generation import Trajectory
 from trl_diffusion.likelihood import TwoTimesMeanField
-from trl_diffusion.trainer import trl_hooks
+from trl_diffusion.trainer.trl_hooks import hooks
 
 from .conftest import make_model
 from .trainers import METHODS, PROMPTS, digits, losses, spy
@@ -478,7 +478,7 @@ def test_model_instance_instead_of_a_path(build, tokenizer):
 
 
 def test_missing_attributes_of_trl_are_named(build, monkeypatch):
-    monkeypatch.setattr(trl_hooks, "_ATTRIBUTES", ("_dist", "_renamed"))
+    monkeypatch.setattr(hooks, "ATTRIBUTES", ("_dist", "_renamed"))
     with pytest.raises(ImportError, match=r"trl .* does not fit .*: GRPOTrainer\._renamed is missing\. Install"):
         build("diffpo")
 
