@@ -19,7 +19,7 @@ from .trainers import METHODS, spy
 # Metrics that are means over rows, of which there are fewer.
 OVER_SCORED_ROWS = (
     "entropy",
-    "importance_weight",
+    "sampling/importance_sampling_ratio",
     "threshold/entropy",
     "sequence_ratio",
     "clip_ratio",
@@ -159,7 +159,7 @@ def test_evaluations_score_all_rows(build):
     """With one completion per prompt no row has an advantage."""
     trainer = build("diffpo", num_generations_eval=1, eval_dataset=Dataset.from_dict({"prompt": ["1+1=", "2="] * 2}))
     metrics = trainer.evaluate()
-    assert metrics["eval_entropy"] > 0 and metrics["eval_importance_weight/mean"] > 0
+    assert metrics["eval_entropy"] > 0 and metrics["eval_sampling/importance_sampling_ratio/mean"] > 0
     assert not any("time/" in name for name in metrics) and trainer._stopwatch.read() == {}
 
 

@@ -10,15 +10,16 @@ from typing import Any, cast
 import torch
 from torch.utils.data import Sampler
 from transformers import TrainingArguments
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
+from ..base_config import DiffusionGRPOConfig
 from ..checkpoints import CheckpointMixin
 
 
 class BufferHooks(CheckpointMixin, GRPOTrainer):
     """`GRPOTrainer`, whose checkpoints hold where it is between two rollouts, and what is left of the last one."""
 
-    args: GRPOConfig
+    args: DiffusionGRPOConfig
 
     _train_sampler: Sampler | None = None
 

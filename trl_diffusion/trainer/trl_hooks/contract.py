@@ -31,6 +31,7 @@ CONTRACT = {
     "_log_completion_extra": ("column", "values"),
     "_prepare_inputs": ("generation_batch",),
     "_get_train_sampler": ("dataset",),
+    "log": ("logs", "start_time"),
     "training_step": ("model", "inputs", "num_items_in_batch"),
 }
 
@@ -41,7 +42,11 @@ ATTRIBUTES = (
     "reward_funcs",
     "reward_func_names",
     "_entropy_bonus_enabled",
+    "_logs",
     "_metrics",
+    "log_completions",
+    "log_unique_prompts",
+    "num_completions_to_print",
     "_step",
     "eos_token_ids",
     "model_wrapped",

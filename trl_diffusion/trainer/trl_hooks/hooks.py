@@ -12,7 +12,7 @@ import torch
 from accelerate.utils import DistributedType
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import use_adapter
@@ -36,7 +36,6 @@ from .logs import LogHooks
 class GRPOHooks(BufferHooks, LogHooks, MethodInterface, GRPOTrainer):
     """`GRPOTrainer`, its private methods translated into those of `MethodInterface`, which a subclass implements."""
 
-    args: GRPOConfig
     model: PreTrainedModel
 
     spec: DiffusionSpec
@@ -226,6 +225,7 @@ class GRPOHooks(BufferHooks, LogHooks, MethodInterface, GRPOTrainer):
         try:
             output = super()._generate_and_score_completions(inputs)
             assert self._fresh is not None
+            self.record_canvases(self._fresh.trajectory)
             output |= self._fresh.trajectory.to_dict() | {"draw_seeds": self._fresh.draw_seeds}
             if self.objective is not None:
                 output |= self.row_weights(self.objective, output, self._fresh)
