@@ -162,11 +162,13 @@ def test_rows_of_the_table():
 
 
 def test_conversations_are_shown_by_role():
+    """Here in a file, where there are no colours to explain."""
     console = Console(file=io.StringIO(), width=100)
     prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     print_completions(Characters(), [prompt], [([97], [0])], {}, [0.0], 1, console=console)
     words = [line.split("│")[2].strip() for line in console.file.getvalue().splitlines() if line.count("│") > 3]
     assert words[:4] == ["system", "Be brief.", "user", "Hi"]
+    assert "\x1b" not in console.file.getvalue() and "first" not in console.file.getvalue()
 
 
 # ---------------------------------------------------------------- the trainer's

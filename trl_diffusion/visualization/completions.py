@@ -67,7 +67,9 @@ def print_completions(
         return
     extra = {name: [values[i] for i in chosen] for name, values in (extra or {}).items()}
     extra = {name: values for name, values in extra.items() if not all(map(_is_missing, values))}
-    table = Table(expand=True, show_lines=True, header_style="bold", caption=_legend(), caption_justify="left")
+    console = console or Console()
+    legend = _legend() if console.color_system is not None else None
+    table = Table(expand=True, show_lines=True, header_style="bold", caption=legend, caption_justify="left")
     table.add_column("Prompt", ratio=1, overflow="fold")
     table.add_column("Completion", ratio=2, overflow="fold")
     for name in (*rewards, "Advantage", *extra):
@@ -80,7 +82,7 @@ def print_completions(
             *(f"{values[i]:.2f}" for values in (*rewards.values(), advantages)),
             *(_cell(values[place]) for values in extra.values()),
         )
-    (console or Console()).print(Panel(table, title=f"Step {step}"))
+    console.print(Panel(table, title=f"Step {step}"))
 
 
 def choose(prompts: Sequence[str], num_samples: int | None, unique_prompts: bool, seed: int) -> list[int]:
@@ -96,11 +98,11 @@ def choose(prompts: Sequence[str], num_samples: int | None, unique_prompts: bool
 
 def _legend() -> Text:
     """What the colours mean."""
-    legend, words, width = Text(), " first ", 20
+    legend, words, width = Text(), " first ", 16
     words = words.ljust(width - len(" last ")) + " last "
     for place, character in enumerate(words):
         legend.append(character, style=style_of(place / (width - 1)))
-    legend.append(" step that wrote the token   ")
+    legend.append(" step that wrote it   ")
     legend.append(MASK, style=MASK_STYLE)
     legend.append(" never written   ")
     legend.append("behind the end", style=TAIL_STYLE)
