@@ -18,6 +18,7 @@ from trl_diffusion.evaluation import generate, load_generations
 from trl_diffusion.generation import DiffusionSampler
 from trl_diffusion.trainer.checkpoints import CheckpointError
 from trl_diffusion.trainer.process_exit import let_gloo_finish_at_exit
+from trl_diffusion.trainer.trl_hooks import logs as log_hooks
 
 from . import trainers
 from .families import write_checkpoint
@@ -186,6 +187,31 @@ def metrics_span_the_processes(model_path, output_dir):
         "max": [3.0],
         "other": [(11 + 12 + 13 + 21) / 4],
     }
+
+
+def histograms_and_canvases_span_the_processes(model_path, output_dir):
+    """Each process has values and completions of its own; the first alone shows those of all, in TRL's order."""
+    options = {"num_generations": 4, "log_completions": True, "log_histograms": True, "max_steps": 1}
+    trainer = make_variant("joint", model_path, output_dir, **options)
+    rank, sent, shown = trainer.accelerator.process_index, [], []
+    log_hooks.log_histograms = lambda values, *_: sent.append(values)
+    log_hooks.print_completions = lambda tokenizer, prompts, canvases, *_, **__: shown.append((prompts, canvases))
+    trainer.train()
+    values = torch.tensor([[1.0, torch.nan], [float(rank), 5.0]])
+    trainer.record_histogram("own", values)
+    if rank:
+        assert (sent, shown) == ([], []) and not trainer._histograms["train"]
+        return
+    first = sent[0]
+    assert first["sampler/nfe_histogram"].shape == (8,) and first["threshold/histogram"].numel() in range(8, 17)
+    assert first["sampler/nfe_histogram"].mean().item() == trainer.state.log_history[0]["sampler/nfe"]
+    assert trainer._histograms["train"]["own"][0].tolist() == [1.0, 0.0, 5.0, 1.0, 1.0, 5.0]
+    ((prompts, canvases),) = shown
+    assert len(canvases) == len(prompts) == 8 and len({prompts[0], prompts[4]}) == 2
+    for (ids, _), text in zip(canvases, trainer._logs["completion"], strict=True):
+        ends = [i for i, token in enumerate(ids) if token in trainer.eos_token_ids]
+        ids = ids[: min(ends, default=len(ids))]
+        assert trainer.processing_class.decode(ids, skip_special_tokens=True) == text
 
 
 def processes_make_equally_many_passes(model_path, output_dir):

@@ -145,7 +145,7 @@ def test_the_canvas_fills_in_before_ones_eyes():
     os.close(leader)
     assert process.wait(60) == 0
     text = shown.decode()
-    assert re.search(r"\x1b\[38;2;\d+;\d+;\d+m\d", text)  # a digit in a colour of its own
+    assert re.search(r";48;2;\d+;\d+;\d+m\d", text)  # a digit on a colour of its own
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     frames = [line for line in re.split(r"[\r\n]+", plain) if line and "tokens in" not in line]
     masks = [frame.count(MASK) for frame in frames]

@@ -19,7 +19,8 @@ from trl_diffusion import (
     DiffusionGRPOConfig,
     DiffusionGRPOTrainer,
 )
-from trl_diffusion.trainer import base_config, trl_hooks
+from trl_diffusion.trainer import base_config
+from trl_diffusion.trainer.trl_hooks import contract
 
 from .conftest import make_model
 from .trainers import METHODS
@@ -321,14 +322,14 @@ def test_log_probs_without_a_trajectory(arguments):
 
 
 def test_trl_contract_holds_and_names_what_broke(monkeypatch):
-    trl_hooks.check_trl()
-    monkeypatch.setattr(trl_hooks.GRPOTrainer, "_calculate_rewards", lambda self, batch: None)
-    monkeypatch.delattr(trl_hooks.GRPOTrainer, "_log_completion_extra")
+    contract.check_trl()
+    monkeypatch.setattr(contract.GRPOTrainer, "_calculate_rewards", lambda self, batch: None)
+    monkeypatch.delattr(contract.GRPOTrainer, "_log_completion_extra")
     with pytest.raises(ImportError, match=r"_calculate_rewards takes .*_log_completion_extra is missing.*pip install"):
-        trl_hooks.check_trl()
+        contract.check_trl()
 
 
 def test_untested_trl_is_warned_about(monkeypatch):
-    monkeypatch.setattr(trl_hooks.trl, "__version__", "1.99.0")
+    monkeypatch.setattr(contract.trl, "__version__", "1.99.0")
     with pytest.warns(UserWarning, match=r"trl 1\.99\.0 is untested"):
-        trl_hooks.check_trl()
+        contract.check_trl()

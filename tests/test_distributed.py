@@ -36,6 +36,7 @@ def run(check, output_dir, model_path, processes, **environment):
     "check",
     [
         "metrics_span_the_processes",
+        "histograms_and_canvases_span_the_processes",
         "processes_make_equally_many_passes",
         "rollouts_do_not_wait_without_need",
         "cached_rollouts_stay_in_step",

@@ -17,6 +17,7 @@ from trl_diffusion.cli.main import main
 from trl_diffusion.evaluation import generate, load_generations, score
 from trl_diffusion.rewards import sudoku_reward
 from trl_diffusion.tasks import sudoku
+from trl_diffusion.visualization import colour_of
 from trl_diffusion.visualization.charts import chart, ticks
 from trl_diffusion.visualization.report import render_report
 
@@ -58,6 +59,8 @@ def test_samples_can_be_watched_step_by_step(generations):
     _, made, tokenizer = generations
     page = Page(render_report("a run", samples={"model": made}, tokenizer=tokenizer, max_samples=3))
     shown = page.data["model"]
+    colours = json.loads(re.search(r"const colours = (.*?);", page.scripts[-1]).group(1))
+    assert [colours[0], colours[-1]] == [[colour_of(0), "#ffffff"], [colour_of(1), "#000000"]]
     assert [sample["prompt"] for sample in shown] == [sample.prompt for sample in made.samples[:3]]
     for seen, sample in zip(shown, made.samples):
         record = sample.trajectory

@@ -19,7 +19,7 @@ from .trainers import METHODS, spy
 # Metrics that are means over rows, of which there are fewer.
 OVER_SCORED_ROWS = (
     "entropy",
-    "importance_weight",
+    "sampling/importance_sampling_ratio",
     "threshold/entropy",
     "sequence_ratio",
     "clip_ratio",
@@ -159,7 +159,7 @@ def test_evaluations_score_all_rows(build):
     """With one completion per prompt no row has an advantage."""
     trainer = build("diffpo", num_generations_eval=1, eval_dataset=Dataset.from_dict({"prompt": ["1+1=", "2="] * 2}))
     metrics = trainer.evaluate()
-    assert metrics["eval_entropy"] > 0 and metrics["eval_importance_weight/mean"] > 0
+    assert metrics["eval_entropy"] > 0 and metrics["eval_sampling/importance_sampling_ratio/mean"] > 0
     assert not any("time/" in name for name in metrics) and trainer._stopwatch.read() == {}
 
 
@@ -172,7 +172,7 @@ def test_groups_are_scored_together(build, monkeypatch, method):
     if method != "wd1":
         options["loss_type"] = "dapo"  # whose normaliser is not a micro-batch's
     together = run(build, method, **options)
-    monkeypatch.setattr("trl_diffusion.trainer.trl_hooks.reunite_groups", lambda batches, window: batches)
+    monkeypatch.setattr("trl_diffusion.trainer.trl_hooks.hooks.reunite_groups", lambda batches, window: batches)
     scattered = run(build, method, **options)
     same(together, scattered)
     assert sum(together[2]) < sum(scattered[2])
@@ -192,7 +192,7 @@ def test_groups_stay_in_their_update(build, monkeypatch, steps_per_generation, a
         seen.append(window)
         return batches
 
-    monkeypatch.setattr("trl_diffusion.trainer.trl_hooks.reunite_groups", spied)
+    monkeypatch.setattr("trl_diffusion.trainer.trl_hooks.hooks.reunite_groups", spied)
     options = {"steps_per_generation": steps_per_generation, "gradient_accumulation_steps": accumulation}
     build("diffu_grpo", max_steps=1, **options).train()
     assert seen == windows

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from trl_diffusion import DiFFPOTrainer, DiffuGRPOTrainer
 from trl_diffusion.generation import Trajectory
 from trl_diffusion.likelihood import TwoTimesMeanField
-from trl_diffusion.trainer import trl_hooks
+from trl_diffusion.trainer.trl_hooks import hooks
 
 from .conftest import make_model
 from .trainers import METHODS, PROMPTS, digits, losses, spy
@@ -213,7 +213,7 @@ def test_importance_weights_equal_the_formula(build):
         same = ((rollout.unmask_step == 0) | (rollout.unmask_step == tau))[:, :width] & counted
         torch.testing.assert_close(call["weights"][same], torch.ones(int(same.sum())), atol=1e-5, rtol=0)
         share = (exact > 1.1)[counted].double().mean().item()
-        assert logged["importance_weight/truncated"] == pytest.approx(share, abs=1e-6)
+        assert logged["sampling/importance_sampling_ratio/truncated"] == pytest.approx(share, abs=1e-6)
         truncated += share
     assert truncated > 0
 
@@ -222,7 +222,7 @@ def test_correction_can_be_switched_off(build):
     trainer = build("diffpo", cls=spy(DiFFPOTrainer), importance_sampling_correction=False)
     trainer.train()
     assert all(call["weights"] is None for call in trainer.seen)
-    assert "importance_weight/mean" not in trainer.state.log_history[0]
+    assert "sampling/importance_sampling_ratio/mean" not in trainer.state.log_history[0]
 
 
 # ---------------------------------------------------------------- TRL's options
@@ -478,7 +478,7 @@ def test_model_instance_instead_of_a_path(build, tokenizer):
 
 
 def test_missing_attributes_of_trl_are_named(build, monkeypatch):
-    monkeypatch.setattr(trl_hooks, "_ATTRIBUTES", ("_dist", "_renamed"))
+    monkeypatch.setattr(hooks, "ATTRIBUTES", ("_dist", "_renamed"))
     with pytest.raises(ImportError, match=r"trl .* does not fit .*: GRPOTrainer\._renamed is missing\. Install"):
         build("diffpo")
 
@@ -500,7 +500,8 @@ def test_metrics_are_those_of_the_rollouts(build):
     assert logged["sampler/tokens_per_step"] == pytest.approx(sum(speeds) / 16, rel=1e-5)
     assert logged["sampler/entropy"] == pytest.approx(sum(entropies) / 16, rel=1e-5)
     assert logged["sampler/nfe"] == pytest.approx(rollout.nfe.double().mean().item())
-    assert logged["importance_weight/mean"] == pytest.approx(call["weights"][mask].mean().item(), rel=1e-5)
+    mean_weight = call["weights"][mask].mean().item()
+    assert logged["sampling/importance_sampling_ratio/mean"] == pytest.approx(mean_weight, rel=1e-5)
     assert not mask.all() and (rollout.unmask_step[:, : mask.shape[1]][~mask] >= 0).any()
 
 

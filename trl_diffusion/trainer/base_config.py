@@ -97,6 +97,13 @@ class DiffusionGRPOConfig(GRPOConfig):
         mask_token_id (`int`, *optional*):
             The mask token, if neither the model's configuration nor the tokenizer names it.
 
+        > Parameters that control the logging
+
+        log_histograms (`bool`, *optional*, defaults to `False`):
+            Whether to log, every `logging_steps` steps, histograms of the forward passes and of the tokens per pass
+            of completions, of the confidence of tokens and of learned thresholds. They go to those of `"tensorboard"`,
+            `"wandb"` and `"trackio"` that `report_to` names.
+
         > Parameters that trade fidelity of the rollouts for speed
 
         approximate_cache (`str`, *optional*):
@@ -145,6 +152,14 @@ class DiffusionGRPOConfig(GRPOConfig):
     mask_token_id: int | None = field(
         default=None,
         metadata={"help": "The mask token, if neither the model's configuration nor the tokenizer names it."},
+    )
+
+    log_histograms: bool = field(
+        default=False,
+        metadata={
+            "help": "Whether to log histograms of forward passes, tokens per pass, confidence and learned thresholds "
+            "to tensorboard, wandb and trackio."
+        },
     )
 
     approximate_cache: str | None = field(

@@ -37,7 +37,7 @@ from .preflight import (
     keep_4bit_layers_differentiable,
 )
 from .process_exit import let_gloo_finish_at_exit
-from .text_statistics import repetition
+from .rollout_metrics import rollout_histograms, rollout_metrics
 from .trl_hooks import GRPOHooks
 
 
@@ -160,9 +160,15 @@ class DiffusionGRPOTrainer(GRPOHooks):
     def token_weights(self, batch: RolloutBatch, old_log_probs: torch.Tensor) -> torch.Tensor | None:
         if self.draws_from_policy or not self.estimator.exact:
             return None
+        return self.importance_weights(batch, old_log_probs, self.args.cache_clip_max)
+
+    def importance_weights(self, batch: RolloutBatch, old_log_probs: torch.Tensor, cap: float) -> torch.Tensor:
+        """What tokens are to the old policy, by what they were to the sampler, capped. Logged under TRL's name."""
         ratio = (old_log_probs - batch.trajectory.log_probs).exp()
-        self.record_metric("cache_weight/mean", ratio[batch.scored])
-        return ratio.clamp(max=self.args.cache_clip_max) * batch.scored
+        weights = ratio.clamp(max=cap) * batch.scored
+        self.record_metric("sampling/importance_sampling_ratio/mean", weights[batch.scored])
+        self.record_metric("sampling/importance_sampling_ratio/truncated", (ratio > cap)[batch.scored])
+        return weights
 
     def progress(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         tensors, state = super().progress()
@@ -309,23 +315,17 @@ class DiffusionGRPOTrainer(GRPOHooks):
             raise_together(self.accelerator, error)
 
     def _record_rollout_metrics(self, trajectory: Trajectory) -> None:
-        nfe = trajectory.nfe.float()
-        written = (trajectory.unmask_step >= 0).sum(-1)
-        text_lengths = trajectory.text_mask(self.eos_token_ids).sum(-1)
-        self.record_metric("sampler/nfe", nfe)
-        self.record_metric("sampler/nfe_min", nfe, "min")
-        self.record_metric("sampler/nfe_max", nfe, "max")
-        self.record_metric("sampler/tokens_per_step", text_lengths / nfe)
+        metrics = rollout_metrics(trajectory, self.eos_token_ids)
+        for extreme in ("min", "max"):
+            self.record_metric(f"sampler/nfe_{extreme}", metrics["sampler/nfe"], extreme)
         if self.spec.attention_block is None:  # an exact cache has passes that write nothing
             spared = "shared" if self.draws_from_policy else "cached"
-            self.record_metric(f"sampler/{spared}", 1 - trajectory.row_forwards / nfe)
-        self.record_metric("sampler/slack", trajectory.slack)
-        self.record_metric("sampler/confidence", trajectory.log_probs.exp()[trajectory.unmask_step >= 0])
-        ends = torch.isin(trajectory.completion_ids, torch.tensor(self.eos_token_ids, device=nfe.device))
-        text = trajectory.text_mask(self.eos_token_ids) & ~ends
-        self.record_metric("completions/empty", ~text.any(-1))
-        self.record_metric("completions/seq_rep_4", repetition(trajectory.completion_ids, text))
-        self.record_metric("sampler/entropy", trajectory.entropies.sum(-1) / written)
+            metrics[f"sampler/{spared}"] = 1 - trajectory.row_forwards / trajectory.nfe
+        for name, values in metrics.items():
+            self.record_metric(name, values)
+        if self.args.log_histograms:
+            for name, values in rollout_histograms(trajectory, self.eos_token_ids).items():
+                self.record_histogram(name, values)
         if trajectory.drift is not None:
             count, kl, weight, square = self.accelerator.reduce(trajectory.drift.sum(0), "sum")
             self.record_metric("drift/kl", kl / count)

@@ -120,9 +120,4 @@ class DiFFPOTrainer(DiffusionGRPOTrainer):
     def token_weights(self, batch: RolloutBatch, old_log_probs: torch.Tensor) -> torch.Tensor | None:
         if self.args.regime == "sampler" or not self.args.importance_sampling_correction:
             return None
-        ratio = (old_log_probs - batch.trajectory.log_probs).exp()
-        weights = ratio.clamp(max=self.args.importance_sampling_clip_max) * batch.scored
-        truncated = (ratio > self.args.importance_sampling_clip_max)[batch.scored]
-        self.record_metric("importance_weight/mean", weights[batch.scored])
-        self.record_metric("importance_weight/truncated", truncated)
-        return weights
+        return self.importance_weights(batch, old_log_probs, self.args.importance_sampling_clip_max)

@@ -39,7 +39,7 @@ class Rollout:
 
 
 class MethodInterface:
-    """The methods that `trl_hooks.py` calls, and `base_trainer.py` implements."""
+    """The methods that `trl_hooks` calls, and `base_trainer.py` implements."""
 
     def rollout(self, prompt_ids: list[list[int]]) -> Rollout:
         """Sample one completion per prompt."""

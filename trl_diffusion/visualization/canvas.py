@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A canvas in a terminal: masks, and tokens in the colour of the step that wrote them."""
+"""A canvas in a terminal: masks, and tokens on the colour of the step that wrote them."""
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
+from unicodedata import category
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,23 +15,55 @@ from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
 from ..generation import Trajectory
+from .colours import style_of
 
 
 MASK = "░"
+MARK = "\ufffd"  # of what cannot be shown
 MASK_STYLE = "bright_black"
+TAIL_STYLE = "dim"
 
 
-def colour_of(share: float) -> str:
+def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], shown: Sequence[bool]) -> list[str]:
     """
-    The colour of a step, `#rrggbb`: from blue for the first to red for the last, of about the same lightness.
+    The text of each token, such as it is among its neighbours.
 
     Args:
-        share (`float`):
-            When the step was made, from `0` to `1`.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
+            Their tokenizer.
+        ids (`Sequence[int]`):
+            The tokens, `(length,)`.
+        shown (`Sequence[bool]`):
+            Those that are there. The text of the others is empty.
+
+    Returns:
+        `list[str]`: as long as `ids`. A character of several tokens is the text of the last of them, and appears as
+        replacement marks as long as some are missing; so do control characters, which would reach the terminal.
     """
-    hue = (1 - min(max(share, 0.0), 1.0)) * 0.62
-    red, green, blue = (round(255 * value) for value in colorsys.hls_to_rgb(hue, 0.62, 0.85))
-    return f"#{red:02x}{green:02x}{blue:02x}"
+    texts, start = [""] * len(ids), 0
+    while start < len(ids):
+        # Some decoders trim the first token.
+        before = list(ids[start - 1 : start]) if start and texts[start - 1] and MARK not in texts[start - 1] else []
+        end = start
+        while end < len(ids) and shown[end] and end < start + 4:  # UTF-8 has at most four bytes
+            end += 1
+            text = _decode(tokenizer, [*before, *ids[start:end]])[len(_decode(tokenizer, before)) :]
+            if MARK not in text:
+                break
+        else:
+            end = start + 1
+            text = MARK if shown[start] else ""
+        texts[end - 1], start = printable(text), end
+    return texts
+
+
+def _decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    return str(tokenizer.decode(ids)) if ids else ""
+
+
+def printable(text: str) -> str:
+    """Text that moves no cursor: control characters become replacement marks, but for tabs and ends of lines."""
+    return "".join(MARK if category(c) == "Cc" and c not in "\t\n" else c for c in text)
 
 
 def render_canvas(
@@ -40,6 +73,7 @@ def render_canvas(
     *,
     end_tokens: Sequence[int] = (),
     steps: int | None = None,
+    with_tail: bool = False,
 ) -> Text:
     """
     One row of a rollout.
@@ -52,22 +86,27 @@ def render_canvas(
         unmask_step (`Sequence[int]`):
             The step that wrote each position, `-1` where nothing is written.
         end_tokens (`Sequence[int]`, *optional*):
-            Tokens that end the text: what stands behind the first of them is left out.
+            Tokens that end the text.
         steps (`int`, *optional*):
             Steps that the colours span. By default those that were made.
+        with_tail (`bool`, *optional*, defaults to `False`):
+            Whether to show the first token that ends the text and what stands behind it, dimmed and without colour,
+            what is the same together. It is left out otherwise.
 
     Returns:
         [`rich.text.Text`]
     """
-    text, last = Text(), max([*unmask_step, 0]) if steps is None else steps - 1
-    for token, step in zip(ids, unmask_step, strict=True):
-        if step < 0:
-            text.append(MASK, style=MASK_STYLE)
-        elif token in end_tokens:
-            break
-        else:
-            # One by one, since masks stand between them: characters of several tokens appear as replacement marks.
-            text.append(str(tokenizer.decode([token])), style=colour_of(step / max(last, 1)))
+    last = max([*unmask_step, 0]) if steps is None else steps - 1
+    length = next((i for i, token in enumerate(ids) if token in end_tokens and unmask_step[i] >= 0), len(ids))
+    texts = token_texts(tokenizer, ids, [step >= 0 for step in unmask_step])
+    text = Text()
+    for piece, step in zip(texts[:length], unmask_step):
+        text.append(piece if step >= 0 else MASK, style=style_of(step / max(last, 1)) if step >= 0 else MASK_STYLE)
+    if with_tail and length < len(ids):
+        tail = [MASK if step < 0 else piece for piece, step in zip(texts, unmask_step)][length:]
+        for piece, alike in groupby(filter(None, tail)):
+            count = len([*alike])
+            text.append(f"{piece}×{count} " if count > 1 else piece, style=TAIL_STYLE)
     return text
 
 

@@ -14,6 +14,7 @@ from trl import is_conversational
 
 from ..evaluation import Evaluation, Generation, Generations, frontier
 from .charts import chart
+from .colours import colour_of, text_colour_of
 
 
 # Charts of training, in this order: what they show, and the metrics, those that a run has logged.
@@ -26,7 +27,7 @@ _CHARTS = {
     "norm of the gradient": ("grad_norm",),
     "KL divergence to the reference": ("kl",),
     "entropy of written tokens, nats": ("sampler/entropy",),
-    "importance weight": ("importance_weight/mean",),
+    "importance weight": ("sampling/importance_sampling_ratio/mean",),
     "share of ratios that are clipped": ("clip_ratio/region_mean",),
     "groups without signal": ("frac_reward_zero_std",),
     "length of completions": ("completions/mean_length",),
@@ -84,6 +85,7 @@ def render_report(
         "evaluations": _section("Evaluation", _table(evaluations or {})),
         "frontiers": _section("Accuracy against forward passes", _frontier_chart(sweeps or {})),
         # Not to be left by a text that a model has written.
+        "colours": json.dumps([(colour_of(i / 63), text_colour_of(i / 63)) for i in range(64)]),
         "samples": json.dumps(shown).replace("<", "\\u003c"),
     }
     for name, part in parts.items():

@@ -1,139 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
-The seam with TRL: the only file that touches private parts of `GRPOTrainer`.
-
-TRL's training step is kept whole: prompts, tokenization, decoding, rewards, advantages, buffering, the loss with all
-its variants, metrics, logging, checkpoints. These of its methods are overridden to put a diffusion model in:
-
-- `_generate_single_turn`: the sampler fills canvases instead of `generate`;
-- `_generate_and_score_completions`: the trajectories join the tensors that TRL shuffles, splits and buffers;
-- `_get_per_token_logps_and_entropies`: the estimator scores tokens instead of a causal forward pass. It is called
-  for the old and the reference policy before the rewards are known, where it only takes note: they are scored after
-  the rewards, where they count, once per draw, `(rows, num_iterations, canvas length)`. And it is called for the
-  current policy inside the loss;
-- `_prepare_inputs`: completions of a prompt go through the model together, where they share canvases;
-- `_compute_loss`: picks the draw of the running inner iteration, goes through its passes, and hands their scores to
-  TRL's loss or to the method's own objective.
-
-Nothing about a batch is kept on the trainer beyond the call that handles it, so that an evaluation in the middle of a
-buffered batch cannot disturb it. A TRL upgrade is checked against [`check_trl`] and changes this file alone.
-"""
+"""The overridden methods: a diffusion model in TRL's training step."""
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 import torch
-import trl
 from accelerate.utils import DistributedType
-from packaging.version import Version
 from peft.tuners.tuners_utils import BaseTunerLayer
-from torch.utils.data import Sampler
-from transformers import PreTrainedModel, TrainingArguments
-from trl import GRPOConfig, GRPOTrainer
+from transformers import PreTrainedModel
+from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.utils import use_adapter
 
-from ..generation import Trajectory
-from ..likelihood import Estimator, Pass, RolloutBatch, Scores
-from ..models import DiffusionSpec
-from ..objectives import Objective
-from .agreement import raise_together
-from .checkpoints import CheckpointMixin
-from .divergence import divergence
-from .gathering import unsharded, untraced
-from .interface import MethodInterface, Rollout
-from .loss_columns import ballast, widen
-from .micro_batches import reunite_groups
-from .reward_checks import RewardErrors
-from .stopwatch import Stopwatch
+from ...generation import Trajectory
+from ...likelihood import Estimator, Pass, RolloutBatch, Scores
+from ...models import DiffusionSpec
+from ...objectives import Objective
+from ..agreement import raise_together
+from ..divergence import divergence
+from ..gathering import unsharded, untraced
+from ..interface import MethodInterface, Rollout
+from ..loss_columns import ballast, widen
+from ..micro_batches import reunite_groups
+from ..reward_checks import RewardErrors
+from .buffer import BufferHooks
+from .contract import ATTRIBUTES, misfit
+from .logs import LogHooks
 
 
-TRL_TESTED = ("1.16", "1.17")  # from, up to but without
-
-# The private methods that are overridden or called, with the arguments that are relied upon.
-_CONTRACT = {
-    "_generate_single_turn": ("prompt_ids", "images", "multimodal_fields"),
-    "_generate_and_score_completions": ("inputs",),
-    "_get_per_token_logps_and_entropies": (
-        "model",
-        "input_ids",
-        "attention_mask",
-        "logits_to_keep",
-        "batch_size",
-        "compute_entropy",
-    ),
-    "_compute_loss": ("model", "inputs"),
-    "_tokenize_prompts": ("prompts",),
-    "_calculate_rewards": ("inputs", "prompts", "completions", "completion_ids_list"),
-    "_log_completion_extra": ("column", "values"),
-    "_prepare_inputs": ("generation_batch",),
-    "_get_train_sampler": ("dataset",),
-    "training_step": ("model", "inputs", "num_items_in_batch"),
-}
-
-# The attributes that are read, and exist once a trainer is built.
-_ATTRIBUTES = (
-    "_buffered_inputs",
-    "_dist",
-    "reward_funcs",
-    "reward_func_names",
-    "_entropy_bonus_enabled",
-    "_metrics",
-    "_step",
-    "eos_token_ids",
-    "model_wrapped",
-    "num_iterations",
-)
-
-
-def check_trl() -> None:
-    """
-    Compare the installed TRL with what this file relies on.
-
-    Raises:
-        `ImportError`: If a method is gone or its arguments have changed. A silent mismatch would train a diffusion
-            model on an autoregressive objective.
-    """
-    problems = []
-    for name, expected in _CONTRACT.items():
-        method = getattr(GRPOTrainer, name, None)
-        parameters = () if method is None else tuple(inspect.signature(method).parameters)
-        if method is None:
-            problems.append(f"GRPOTrainer.{name} is missing")
-        elif not set(expected) <= set(parameters):
-            problems.append(f"GRPOTrainer.{name} takes {parameters}, expected {expected}")
-    if problems:
-        raise ImportError(_misfit(problems))
-    if not Version(TRL_TESTED[0]) <= Version(trl.__version__) < Version(TRL_TESTED[1]):
-        warnings.warn(
-            f"trl {trl.__version__} is untested with trl-diffusion (tested: >= {TRL_TESTED[0]}, < {TRL_TESTED[1]}).",
-            stacklevel=2,
-        )
-
-
-def _misfit(problems: list[str]) -> str:
-    return (
-        f"trl {trl.__version__} does not fit trl-diffusion, which is tested with trl >= {TRL_TESTED[0]}, "
-        f"< {TRL_TESTED[1]}: {'; '.join(problems)}. Install a tested version: "
-        f"pip install 'trl>={TRL_TESTED[0]},<{TRL_TESTED[1]}'"
-    )
-
-
-check_trl()
-
-
-class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
+class GRPOHooks(BufferHooks, LogHooks, MethodInterface, GRPOTrainer):
     """`GRPOTrainer`, its private methods translated into those of `MethodInterface`, which a subclass implements."""
 
-    args: GRPOConfig
     model: PreTrainedModel
 
     spec: DiffusionSpec
@@ -143,13 +45,12 @@ class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
 
     # Set for the duration of one call of a method of this class, and never read by another.
     _fresh: Rollout | None = None
-    _train_sampler: Sampler | None = None
     _scores: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        if missing := [name for name in _ATTRIBUTES if not hasattr(self, name)]:
-            raise ImportError(_misfit([f"GRPOTrainer.{name} is missing" for name in missing]))
+        if missing := [name for name in ATTRIBUTES if not hasattr(self, name)]:
+            raise ImportError(misfit([f"GRPOTrainer.{name} is missing" for name in missing]))
         self._reward_errors = RewardErrors()
         self.reward_funcs = [
             function
@@ -157,15 +58,8 @@ class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
             else self._reward_errors.wrap(cast(Callable, function), name)
             for function, name in zip(self.reward_funcs, self.reward_func_names, strict=True)
         ]
-        self._stopwatch = Stopwatch(self.accelerator.device)
-        self._timed: set[str] = set()
 
     # ---------------------------------------------------------------- services for subclasses
-
-    @property
-    def mode(self) -> str:
-        """`"train"` or `"eval"`, as TRL tells them apart."""
-        return "train" if self.model.training else "eval"
 
     @property
     def moment(self) -> str:
@@ -178,31 +72,6 @@ class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
         if self.mode == "eval":
             return "eval"
         return f"{self.state.global_step}.{self._step % self.current_gradient_accumulation_steps}"
-
-    def record_metric(self, name: str, values: torch.Tensor, reduction: str = "mean") -> None:
-        """
-        Log the mean, min or max of `values` over all processes.
-
-        Every process must call it, also one without values; the number of values may differ.
-        """
-        values = values.detach().float().flatten()
-        if reduction == "mean":
-            total = self.accelerator.reduce(torch.stack([values.sum(), values.new_tensor(values.numel())]), "sum")
-            result = total[0] / total[1]  # NaN without any value: TRL drops it
-        else:
-            extreme = {"min": torch.inf, "max": -torch.inf}[reduction]
-            values = torch.cat([values, values.new_tensor([extreme])])
-            result = getattr(self.accelerator.gather(getattr(values, reduction)()), reduction)()
-        self._metrics[self.mode][name].append(result.item())
-
-    def timed(self, section: str, module: torch.nn.Module | None = None) -> AbstractContextManager[None]:
-        """
-        Log the time that is spent inside, or by the forward passes of a module meanwhile, as `time/<section>`, in
-        seconds per update, less what sections within this one take. Evaluations are not timed.
-        """
-        if self.mode == "eval":
-            return nullcontext()
-        return self._stopwatch(section) if module is None else self._stopwatch.around(module, section)
 
     def tokenize(self, prompts: list) -> list[list[int]]:
         """Token ids of prompts, as training will see them."""
@@ -298,66 +167,6 @@ class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
         deepspeed = self.accelerator.distributed_type == DistributedType.DEEPSPEED
         self.accelerator.backward(loss, **({"scale_wrt_gas": False} if deepspeed else {}))
 
-    def progress(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """Where training is between two rollouts, with what is left to learn from the last one."""
-        state = {"step": self._step, "metrics": dict(self._metrics["train"]), "buffer": 0, "plan": self._plan}
-        if self._buffered_inputs is None or self._step % self._steps_per_rollout == 0:
-            return {}, state
-        state["buffer"] = len(self._buffered_inputs)
-        tensors = {
-            f"{place}.{name}": values
-            for place, batch in enumerate(self._buffered_inputs)
-            for name, values in batch.items()
-            if values is not None
-        }
-        return tensors, state
-
-    def restore_progress(self, tensors: dict[str, torch.Tensor], state: dict[str, Any] | None) -> None:
-        there, here = ({} if state is None else state.get("plan", {})), self._plan
-        changed = sorted(name for name in here if there.get(name) != here[name])
-        if changed:
-            state = None
-        # Of another trainer, another number of processes or another plan: prompts are in step with the count.
-        self._step = self.state.global_step * self.args.gradient_accumulation_steps
-        self._buffered_inputs = None
-        for _ in range(int(self.state.epoch or 0)):  # TRL would shuffle as in the first epoch
-            next(iter(self._train_sampler or ()), None)
-        if state is None:
-            if self._step % self._steps_per_rollout:
-                warnings.warn(
-                    "The checkpoint was taken before its rollouts were used up, and has none for "
-                    + (f"these settings ({', '.join(changed)} changed)" if there else "all of these processes")
-                    + ": they are made again.",
-                    stacklevel=2,
-                )
-            return
-        self._step = state["step"]
-        self._metrics["train"].update(state["metrics"])
-        if state["buffer"]:
-            buffer: list[dict[str, torch.Tensor]] = [{} for _ in range(state["buffer"])]
-            for key, values in tensors.items():
-                place, name = key.split(".", 1)
-                buffer[int(place)][name] = values
-            self._buffered_inputs = buffer  # type: ignore[assignment]
-
-    @property
-    def moving_reference(self) -> torch.nn.Module | None:
-        moves = self.args.sync_ref_model and self.ref_model is not None
-        return cast(Any, self.accelerator.unwrap_model(self.ref_model)) if moves else None
-
-    @property
-    def _plan(self) -> dict[str, str]:
-        """What a buffer of rollouts depends on: the method, its options and TRL's, and the size of batches."""
-        theirs = {f.name for f in dataclasses.fields(TrainingArguments)}
-        names = {f.name for f in dataclasses.fields(self.args)} - theirs
-        names |= {"per_device_train_batch_size", "gradient_accumulation_steps"}
-        plan = {name: repr(getattr(self.args, name)) for name in sorted(names)}
-        return {"trainer": type(self).__name__} | {name: text for name, text in plan.items() if " at 0x" not in text}
-
-    @property
-    def _steps_per_rollout(self) -> int:
-        return cast(int, self.args.steps_per_generation) * self.num_iterations
-
     # ---------------------------------------------------------------- overridden methods
 
     def training_step(self, *args, **kwargs):
@@ -416,6 +225,7 @@ class GRPOHooks(CheckpointMixin, MethodInterface, GRPOTrainer):
         try:
             output = super()._generate_and_score_completions(inputs)
             assert self._fresh is not None
+            self.record_canvases(self._fresh.trajectory)
             output |= self._fresh.trajectory.to_dict() | {"draw_seeds": self._fresh.draw_seeds}
             if self.objective is not None:
                 output |= self.row_weights(self.objective, output, self._fresh)
