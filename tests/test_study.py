@@ -228,12 +228,14 @@ def test_verdicts():
     assert verdict([wrong] * 3, [right] * 3) == CONTRADICTED
     assert verdict([right, wrong, right], [wrong, right, right]) == UNDECIDED
     assert judge(study(), [claim])[0].verdict == MISSING
+    few = [record(v, s, right) for v in ("diffpo", "diffpo-unweighted") for s in range(2)]
+    assert judge(study(*few), [claim])[0].verdict == MISSING
 
 
 def test_all_claims_are_computed_from_the_runs_that_are_planned():
     """None names a variant that no group has, on that task; and with all runs there, each has a verdict."""
     rng = np.random.default_rng(5)
-    runs = planned(list(GROUPS), None, [0, 1], SMOKE, FOLDER)
+    runs = planned(list(GROUPS), None, [0, 1, 2], SMOKE, FOLDER)
     made = []
     for run in runs:
         learned = {}
@@ -483,7 +485,7 @@ def test_a_stale_number_is_found(tmp_path):
 def test_the_commands_print_and_draw(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     for variant in (UNTRAINED, "diffu-grpo", "diffpo"):
-        for seed in (0,) if variant == UNTRAINED else (0, 1):
+        for seed in (0,) if variant == UNTRAINED else (0, 1, 2):
             save(tmp_path, record(variant, seed, [i % 3 > 0 for i in range(20)]))
     for words in (["table", "methods", "speed"], ["claims"]):
         assert main([*words, "--results", str(tmp_path)]) == 0

@@ -31,6 +31,7 @@ from .variants import GROUPS, UNTRAINED, VARIANTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "study.md"
 NOTHING = "*Not run yet.*"
+MARGIN = 0.02
 
 
 def table(study: Study, group: str, task: str) -> list[str]:
@@ -100,14 +101,14 @@ def threshold_table(study: Study, task: str) -> list[str]:
 
 
 def speed_table(study: Study, task: str) -> list[str]:
-    """Passes that it takes to be as good as the untrained model ever is."""
+    """Passes that it takes to be as good as the untrained model ever is, but for two points."""
     if not study.seeds(task, UNTRAINED):
         return []
     before = study.seeds(task, UNTRAINED)[0]
-    best = max(float(a.bits.mean()) for name, a in before.answers.items() if name.startswith("bound "))
+    target = -MARGIN + max(float(a.bits.mean()) for name, a in before.answers.items() if name.startswith("bound "))
     lines = []
     for key in (UNTRAINED, *GROUPS["methods"].variants):
-        needed = [passes_for(record, best) for record in study.seeds(task, key).values()]
+        needed = [passes_for(record, target) for record in study.seeds(task, key).values()]
         reached = [passes for passes in needed if passes is not None]
         if needed:
             cells = (
@@ -116,7 +117,7 @@ def speed_table(study: Study, task: str) -> list[str]:
                 else ["", ""]
             )
             lines.append([f"`{key}`", *cells, f"{len(reached)} of {len(needed)}"])
-    return rows((f"to {100 * best:.1f} %", "passes", "least – most", "seeds that get there"), lines)
+    return rows((f"to {100 * target:.1f} %", "passes", "least – most", "seeds that get there"), lines)
 
 
 def claims_table(study: Study) -> list[str]:
