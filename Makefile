@@ -6,7 +6,7 @@ TORCH := torch==2.13.0
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help setup quickstart test test-fast test-distributed lint format build bench audit soak clean
+.PHONY: help setup quickstart test test-fast test-distributed lint format build bench study audit soak clean
 
 help:
 	@echo "make quickstart   train the embedded model with DiFFPO, print the gain, draw it (5 minutes, no GPU)"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-fast    run the tests that take seconds"
 	@echo "make lint         check style and types"
 	@echo "make bench        measure rollouts and updates against plain implementations"
+	@echo "make study        train every method and ablation on the embedded models, and compare (hours; goes on where it was)"
 	@echo "make soak         train for an hour while things go wrong"
 	@echo "make audit        look for known vulnerabilities in what is installed (needs the network)"
 	@echo "make build        build and check the wheel and the sdist"
@@ -70,6 +71,9 @@ build: setup
 
 bench: setup
 	$(BIN)/python benchmarks/speed.py --output speed.json --picture speed.png
+
+study: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.study run $(ARGS)
 
 soak: setup
 	$(BIN)/python -m tests.soak --output soak.json

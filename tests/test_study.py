@@ -1,0 +1,497 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The study: statistics against simulation and closed forms, runs that are killed, and a page that is not stale."""
+
+import json
+import math
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.study import running
+from benchmarks.study.__main__ import main, parse, planned
+from benchmarks.study.claims import CLAIMS, CONTRADICTED, MISSING, SUPPORTED, UNDECIDED, judge
+from benchmarks.study.outcomes import (
+    at_passes,
+    curve_points,
+    difference,
+    learning_curve,
+    mixture,
+    over_frontier,
+    passes_for,
+    sampled,
+)
+from benchmarks.study.protocol import (
+    BOUNDS,
+    SMOKE,
+    TASKS,
+    clusters,
+    make_trainer,
+    permuted,
+    training_set,
+    validation_set,
+)
+from benchmarks.study.protocol import test_set as held_out
+from benchmarks.study.records import FOLDER, Answers, Record, Study, load, save
+from benchmarks.study.running import Run, make, make_all
+from benchmarks.study.statistics import cluster_values, crossed_mean, holm, t_probability, t_quantile
+from benchmarks.study.tables import NOTHING, PAGE, filled, sections
+from benchmarks.study.tuning import RATES, SEED, chosen_rate, tuned_runs
+from benchmarks.study.variants import GROUPS, MAIN, UNTRAINED, VARIANTS
+
+
+SUDOKU = TASKS["sudoku"]
+SCALE = SMOKE["sudoku"]
+
+
+# Statistics.
+
+
+def test_student_against_closed_forms():
+    for t in (-3.0, -0.5, 0.0, 0.2, 1.0, 4.0, 30.0):
+        assert t_probability(t, 1) == pytest.approx(0.5 + math.atan(t) / math.pi, abs=1e-5)  # Cauchy
+        assert t_probability(t, 2) == pytest.approx(0.5 + t / (2 * math.sqrt(2 + t * t)), abs=1e-5)
+        assert t_probability(t, 1e7) == pytest.approx(0.5 * math.erfc(-t / math.sqrt(2)), abs=1e-5)
+    assert t_quantile(0.975, 4) == pytest.approx(2.7764, abs=1e-3)  # of any printed table
+    assert t_quantile(0.975, 30) == pytest.approx(2.0423, abs=1e-3)
+
+
+def test_holm():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_one_seed_is_the_t_interval_over_problems():
+    values = np.array([[1.0, 0.0, 0.0, 1.0, 1.0]])
+    found = crossed_mean(values)
+    half = 2.7764 * values.std(ddof=1) / math.sqrt(5)
+    assert found.interval == pytest.approx((0.6 - half, 0.6 + half), abs=1e-4)
+
+
+def test_alike_problems_leave_the_t_interval_over_seeds():
+    values = np.repeat([[0.1], [0.4], [0.7]], 50, axis=1)
+    half = 4.3027 * 0.3 / math.sqrt(3)
+    assert crossed_mean(values).interval == pytest.approx((0.4 - half, 0.4 + half), abs=1e-4)
+
+
+@pytest.mark.parametrize("spread", [(0, 0, 1), (0, 1, 0.5), (0.2, 0, 1), (0.05, 0.5, 1)])
+def test_coverage_by_simulation(spread):
+    """Of 300 studies with five seeds, about 95 % of the intervals hold the truth; over problems alone, fewer."""
+    rng = np.random.default_rng(1)
+    of_seed, of_problem, rest = spread
+    shapes = ((5, 1), (1, 60), (5, 60))
+    covered = naive = 0
+    for _ in range(300):
+        values = sum(s * rng.normal(size=shape) for s, shape in zip((of_seed, of_problem, rest), shapes, strict=True))
+        low, high = crossed_mean(values).interval
+        covered += low <= 0 <= high
+        low, high = crossed_mean(values.mean(0)[None]).interval
+        naive += low <= 0 <= high
+    assert 0.91 <= covered / 300 <= 0.985
+    if of_seed == 0.2:
+        assert naive / 300 < 0.85  # what ignoring the seeds would do
+
+
+def test_clusters_are_one_observation_each():
+    rng = np.random.default_rng(2)
+    numbers = rng.permutation(np.repeat(np.arange(12), rng.integers(1, 9, size=12)))
+    values = rng.normal(size=(3, len(numbers)))
+    # The mean stays, with clusters of one nothing changes, and copies of a problem tell nothing new.
+    assert cluster_values(values, numbers).mean(1) == pytest.approx(values.mean(1))
+    assert crossed_mean(values, range(len(numbers))).interval == pytest.approx(crossed_mean(values).interval)
+    alone, copied = values[:, :10], np.repeat(values[:, :10], 7, axis=1)
+    assert crossed_mean(copied, np.repeat(np.arange(10), 7)).interval == pytest.approx(crossed_mean(alone).interval)
+    assert crossed_mean(copied).interval != pytest.approx(crossed_mean(alone).interval)
+
+
+def test_coverage_with_related_problems_of_unequal_numbers():
+    rng = np.random.default_rng(3)
+    covered = ignored = 0
+    for _ in range(250):
+        sizes = rng.integers(1, 12, size=40)
+        numbers = np.repeat(np.arange(40), sizes)
+        values = np.repeat(rng.normal(size=40), sizes)[None] + rng.normal(size=(5, sizes.sum())) * 0.3
+        low, high = crossed_mean(values, numbers).interval
+        covered += low <= 0 <= high
+        low, high = crossed_mean(values).interval
+        ignored += low <= 0 <= high
+    assert 0.91 <= covered / 250 <= 0.985
+    assert ignored / 250 < 0.75
+
+
+# Outcomes.
+
+
+def record(variant, seed, right, task="sudoku", passes=2.0, **answers):
+    """A record in which all decoders give these answers, but for those named."""
+    names = ("sampled", "one per pass", *(f"bound {b:g}" for b in BOUNDS))
+    all_answers = {name: Answers.pack(list(right), passes) for name in names} | answers
+    settings = {"scale": {**SCALE.__dict__, "checkpoints": [1], "problems": len(right), "few": len(right)}}
+    curve = {0 if variant == UNTRAINED else 1: Answers.pack(list(right), passes)}
+    rollouts = {"accuracy": [0.5, 0.6], "passes": [5.0, 4.0]}
+    return Record(variant, task, seed, settings, all_answers, curve, rollouts, 10.0, {})
+
+
+def study(*records):
+    found = {}
+    for own in records:
+        found.setdefault((own.task, own.variant), {})[own.seed] = own
+    return Study(found)
+
+
+def test_bits_come_back(tmp_path):
+    right = list(np.random.default_rng(0).random(1003) < 0.6)
+    packed = Answers.pack(right, 3.5)
+    assert packed.bits.tolist() == [float(r) for r in right]
+    assert len(packed.correct) == 2 * 126
+    own = record("diffpo", 3, right)
+    save(tmp_path, own)
+    assert load(tmp_path / "sudoku" / "diffpo.3.json") == own
+    assert Study.read(tmp_path).seeds("sudoku", "diffpo") == {3: own}
+
+
+def test_accuracy_in_so_many_passes():
+    fast, slow = Answers.pack([True, False, False, False], 1.0), Answers.pack([True, True, True, False], 3.0)
+    assert mixture([fast, slow], 1.5).tolist() == [1, 0.25, 0.25, 0]
+    assert mixture([fast, slow], 1.0).tolist() == fast.bits.tolist()
+    assert mixture([fast, slow], 9.0).tolist() == slow.bits.tolist()
+    assert mixture([fast, slow], 0.9).tolist() == [0, 0, 0, 0]
+
+
+def spread_record(variant, seed, passes, counts):
+    """Of 10 problems, so many right at each bound."""
+    answers = {
+        f"bound {b:g}": Answers.pack([i < n for i in range(10)], p)
+        for b, p, n in zip(BOUNDS, passes, counts, strict=True)
+    }
+    return record(variant, seed, [False] * 10, **answers)
+
+
+def test_passes_that_an_accuracy_needs():
+    own = spread_record("diffpo", 0, [9, 8, 7, 6, 5, 4, 3, 2], [9, 9, 9, 9, 8, 7, 6, 4])
+    assert passes_for(own, 0.8) == pytest.approx(5.0)
+    assert passes_for(own, 0.75) == pytest.approx(4.5)
+    assert passes_for(own, 0.3) == 2
+    assert passes_for(own, 0.95) is None
+    assert at_passes(own, 4.5).mean() == pytest.approx(0.75)
+
+
+def test_differences_are_paired_by_problem_and_seed():
+    rng = np.random.default_rng(4)
+    hard = rng.random(20) < 0.5
+    flips = {(v, s): rng.integers(20) for v in ("diffpo", "diffu-grpo") for s in range(6)}
+    runs = [record(v, s, [h != (i == f) for i, h in enumerate(hard)]) for (v, s), f in flips.items()]
+    found = difference(study(*runs), "sudoku", "diffpo", "diffu-grpo", sampled)
+    alone = crossed_mean(np.stack([runs[s].answers["sampled"].bits for s in range(6)]))
+    assert found.interval[1] - found.interval[0] < 0.6 * (alone.interval[1] - alone.interval[0])
+    # A seed that only one of them has is no part of it.
+    more = study(*runs, record("diffpo", 7, [False] * 20))
+    assert difference(more, "sudoku", "diffpo", "diffu-grpo", sampled) == found
+    assert difference(study(runs[0]), "sudoku", "diffpo", "diffu-grpo", sampled) is None
+
+
+def test_a_learned_threshold_is_compared_in_as_many_passes():
+    base = spread_record("diffpo-speed", 0, [9, 8, 7, 6, 5, 4, 3, 2], [9, 9, 9, 9, 8, 7, 6, 4])
+    joint = record("diffpo-joint", 0, [False] * 10, learned=Answers.pack([True] * 9 + [False], 4.5))
+    found = over_frontier(study(base, joint), "sudoku", "diffpo-joint", "diffpo-speed")
+    assert found.mean == pytest.approx(0.9 - 0.75)
+
+
+def test_area_under_the_learning_curve():
+    before, own = record(UNTRAINED, 0, [False] * 4), record("diffpo", 0, [True] * 4)
+    own.curve[1] = Answers.pack([True, True, False, False], 2.0)
+    assert curve_points(before, own)[0] == [0, 1, 2]
+    # From 0 to one half in the first update, to 1 in the second.
+    assert learning_curve(study(before, own), own).mean() == pytest.approx((0.25 + 0.75) / 2)
+
+
+# Claims.
+
+
+def test_verdicts():
+    claim = next(c for c in CLAIMS if c.text == "Importance weights help")
+    right, wrong = [True] * 20, [True] * 4 + [False] * 16
+
+    def verdict(ours, theirs):
+        runs = [record("diffpo", s, ours[s]) for s in range(3)] + [
+            record("diffpo-unweighted", s, theirs[s]) for s in range(3)
+        ]
+        return judge(study(*runs), [claim])[0].verdict
+
+    assert verdict([right] * 3, [wrong] * 3) == SUPPORTED
+    assert verdict([wrong] * 3, [right] * 3) == CONTRADICTED
+    assert verdict([right, wrong, right], [wrong, right, right]) == UNDECIDED
+    assert judge(study(), [claim])[0].verdict == MISSING
+    few = [record(v, s, right) for v in ("diffpo", "diffpo-unweighted") for s in range(2)]
+    assert judge(study(*few), [claim])[0].verdict == MISSING
+
+
+def test_all_claims_are_computed_from_the_runs_that_are_planned():
+    """None names a variant that no group has, on that task; and with all runs there, each has a verdict."""
+    rng = np.random.default_rng(5)
+    runs = planned(list(GROUPS), None, [0, 1, 2], SMOKE, FOLDER)
+    made = []
+    for run in runs:
+        learned = {}
+        if VARIANTS[run.variant].learns_threshold:
+            learned["learned"] = Answers.pack(list(rng.random(20) < 0.5), 2.0)
+        made.append(record(run.variant, run.seed, list(rng.random(20) < 0.5), run.task, **learned))
+    judgements = judge(study(*made))
+    assert len(judgements) == len(CLAIMS) > 25
+    assert {j.verdict for j in judgements} <= {SUPPORTED, CONTRADICTED, UNDECIDED}
+    for judgement in judgements:  # chance alone, so that nothing survives the adjustment
+        assert judgement.verdict == UNDECIDED, judgement
+    assert judge(study())[0].verdict == MISSING
+
+
+def test_groups_hold_their_baselines_and_known_variants():
+    for group in GROUPS.values():
+        assert group.baseline in group.variants
+        assert set(group.variants) <= VARIANTS.keys()
+    assert {v for g in GROUPS.values() for v in g.variants} == VARIANTS.keys()
+
+
+# The protocol.
+
+
+def test_problems_are_trained_on_chosen_by_or_held_out():
+    for task in TASKS.values():
+        scale = SMOKE[task.name]
+        sets = [set(problems(task, scale)["prompt"]) for problems in (training_set, validation_set, held_out)]
+        assert all(sets) and not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2])
+        own = clusters(task, scale)
+        assert len(own) == scale.problems and 1 < len(set(own)) <= scale.problems
+
+
+def test_permuted_rewards_stay_in_their_group_and_lose_their_completion():
+    def reward(completions):
+        return [float(c) for c in completions]
+
+    shuffled = permuted(reward, group=4, seed=0)
+    completions = [0, 1, 2, 3] * 5 + [10, 11, 12, 13] * 5
+    drawn = [shuffled(completions) for _ in range(30)]
+    for rewards in drawn:
+        for i in range(0, 40, 4):
+            assert sorted(rewards[i : i + 4]) == sorted(completions[i : i + 4])
+    assert abs(np.corrcoef(np.mean([r[:4] for r in drawn], axis=0), [0, 1, 2, 3])[0, 1]) < 0.99
+    assert len({tuple(r[:4]) for r in drawn}) > 5
+
+
+def test_every_variant_is_accepted_by_its_configuration(tmp_path):
+    for variant in VARIANTS.values():
+        if variant.key != UNTRAINED:
+            scale = replace(SCALE, completions=256, group=8)
+            trainer = make_trainer(variant, SUDOKU, scale, 0, str(tmp_path), 1e-4)
+            weights = trainer.args.reward_weights
+            assert weights == (None if variant.reward == "task" else [0.0, 1.0])
+            assert trainer.reward_func_names[0] == SUDOKU.reward.__name__
+    assert type(make_trainer(VARIANTS["diffpo-mf"], SUDOKU, SCALE, 0, str(tmp_path), 1e-4).estimator).__name__ == (
+        "MeanField"
+    )
+
+
+# Runs.
+
+
+def smoke(variant, folder, seed=0, **options):
+    return Run(variant, "sudoku", seed, SCALE, folder, **options)
+
+
+def test_measuring_in_passing_does_not_disturb_the_training(tmp_path):
+    with_curve = make(smoke("diffpo", tmp_path / "a"))
+    without = make(replace(smoke("diffpo", tmp_path / "b"), scale=replace(SCALE, checkpoints=())))
+    assert with_curve.answers == without.answers and with_curve.rollouts == without.rollouts
+    assert list(with_curve.curve) == [1] and not without.curve
+    assert len(with_curve.rollouts["accuracy"]) == SCALE.updates
+
+
+def test_the_accuracy_of_rollouts_is_logged_whatever_is_trained_for(tmp_path):
+    joint = make(smoke("diffpo-joint", tmp_path))
+    assert all(0 <= accuracy <= 1 for accuracy in joint.rollouts["accuracy"])
+    assert {"learned", "learned sampled"} <= joint.answers.keys()
+
+
+def _make(run, mark):
+    mark.write_text("begun")
+    make(run)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_leaves_nothing_and_is_made_again(tmp_path):
+    folder, mark = tmp_path / "records", tmp_path / "mark"
+    first, second = smoke("diffpo", folder), smoke("diffpo", folder, seed=1)
+    make(first)
+    before = first.path.stat().st_mtime_ns, first.path.read_bytes()
+
+    process = multiprocessing.get_context("spawn").Process(target=_make, args=(second, mark))
+    process.start()
+    while not mark.exists():
+        time.sleep(0.05)
+    time.sleep(0.2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert first.is_done() and not second.is_done()
+
+    assert make_all([first, second], jobs=1) == 0
+    assert (first.path.stat().st_mtime_ns, first.path.read_bytes()) == before  # not made again
+    assert sorted(Study.read(folder).seeds("sudoku", "diffpo")) == [0, 1]
+    assert not list(folder.rglob("*.part"))
+    assert make_all([first, second], jobs=1) == 0
+
+
+def test_half_a_record_does_not_appear_under_its_name(tmp_path, monkeypatch):
+    def torn(path, text, **kwargs):
+        with path.open("w") as file:
+            file.write(text[:20])
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "write_text", torn)
+    with pytest.raises(OSError):
+        save(tmp_path, record("diffpo", 0, [True]))
+    monkeypatch.undo()
+    assert Study.read(tmp_path).records == {}
+
+
+def test_records_of_other_settings_are_not_mixed(tmp_path):
+    run = smoke("diffpo", tmp_path)
+    save(tmp_path, replace(record("diffpo", 0, [True] * 4), settings=run.settings))
+    assert run.is_done()
+    with pytest.raises(ValueError, match="other settings"):
+        replace(run, scale=replace(SCALE, updates=3)).is_done()
+    save(tmp_path, replace(record("diffpo", 1, [True] * 4), settings=run.settings | {"learning_rate": 1.0}))
+    with pytest.raises(ValueError, match="other settings"):
+        Study.read(tmp_path)
+
+
+def test_a_run_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    class Pool:
+        """In this process, so that the patch is seen."""
+
+        def __init__(self, *args, **kwargs):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *args):
+            pass
+
+        def submit(self, function, *args):
+            from concurrent.futures import Future
+
+            future = Future()
+            try:
+                future.set_result(function(*args))
+            except ValueError as error:
+                future.set_exception(error)
+            return future
+
+    def fake(run):
+        if run.seed == 0:
+            raise ValueError("exploded")
+        return record(run.variant, run.seed, [True] * 4)
+
+    monkeypatch.setattr(running, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(running, "make", fake)
+    assert make_all([smoke("diffpo", tmp_path), smoke("diffpo", tmp_path, seed=1)], jobs=1) == 1
+    assert "exploded" in capsys.readouterr().out
+
+
+def test_plan():
+    runs = planned(["methods", "diffpo", "control"], None, [0, 1], SMOKE, FOLDER)
+    names = [(r.task, r.variant, r.seed) for r in runs]
+    assert len(names) == len(set(names))
+    assert names[:2] == [("sudoku", UNTRAINED, 0), ("countdown", UNTRAINED, 0)]
+    assert names.index(("sudoku", "just-grpo", 0)) < names.index(("sudoku", "diffu-grpo", 1))  # a seed of all first
+    with pytest.raises(SystemExit):
+        parse(["run", "--smoke"])
+
+
+# Learning rates.
+
+
+def test_learning_rates_are_chosen_on_validation_alone(tmp_path):
+    """The best on validation is trained with other seeds; the study's own rate is not trained twice."""
+    for i, variant in enumerate(MAIN):
+        for rate in RATES:
+            good = 20 if rate == RATES[i] else 10
+            name = smoke(variant, tmp_path, SEED, learning_rate=rate, choosing=True).name
+            save(tmp_path, record(name, SEED, [n < good for n in range(20)]))
+    found = Study.read(tmp_path)
+    assert [chosen_rate(found, "sudoku", variant) for variant in MAIN] == list(RATES)
+    runs = tuned_runs(found, "sudoku", SCALE, [0, 1], tmp_path)
+    assert SEED not in {run.seed for run in runs} and not any(run.choosing for run in runs)
+    names = {run.name for run in runs}
+    assert names == {"diffu-grpo@0.0001", "diffpo", "dmpo@0.0004", "agrpo@0.0008"}
+    next(tmp_path.rglob("diffpo.choosing*")).unlink()
+    assert chosen_rate(Study.read(tmp_path), "sudoku", "diffpo") is None
+
+
+def test_runs_that_choose_do_not_see_the_held_out_problems(tmp_path, monkeypatch):
+    asked = []
+    answers = running.answers
+
+    def spy(model, tokenizer, task, problems, config):
+        asked.append(set(problems["prompt"]))
+        return answers(model, tokenizer, task, problems, config)
+
+    monkeypatch.setattr(running, "answers", spy)
+    make(smoke("diffu-grpo", tmp_path, SEED, learning_rate=1e-4, choosing=True))
+    assert asked and not any(prompts & set(held_out(SUDOKU, SCALE)["prompt"]) for prompts in asked)
+
+
+# The page.
+
+
+def test_the_page_has_the_tables_that_the_records_give():
+    page = PAGE.read_text()
+    assert filled(page, Study.read()) == page, "`python -m benchmarks.study page` writes them"
+    named = {part.split(" -->")[0] for part in page.split("<!-- table ")[1:]}
+    planned_tables = {f"{name} {task}" for name, group in GROUPS.items() for task in group.tasks} | {"claims"}
+    assert planned_tables <= named
+
+
+def test_records_that_are_committed_are_of_the_protocol():
+    from benchmarks.study.protocol import FULL, settings_of
+
+    for (task, variant), seeds in Study.read().records.items():
+        base, _, rate = variant.replace(".choosing", "").partition("@")
+        expected = settings_of(
+            VARIANTS[base], TASKS[task], FULL[task], float(rate) if rate else TASKS[task].learning_rate
+        )
+        for own in seeds.values():
+            assert own.settings == json.loads(json.dumps(expected)), (task, variant)
+
+
+def test_a_stale_number_is_found(tmp_path):
+    runs = [record(v, s, [True] * 15 + [False] * 5) for v in ("diffu-grpo", "diffpo") for s in range(2)]
+    page = (
+        "# T\n\n<!-- table methods sudoku -->\n<!-- end -->\nText.\n<!-- table main countdown -->\nold\n<!-- end -->\n"
+    )
+    full = filled(page, study(*runs))
+    assert "| `diffpo` |" in full and "75.0" in full and NOTHING in full and "old" not in full
+    assert filled(full, study(*runs)) == full
+    assert filled(full.replace("75.0", "76.0"), study(*runs)) == full
+    with pytest.raises(ValueError, match="asks for"):
+        filled("<!-- table nonsense -->\n<!-- end -->", study())
+
+
+def test_the_commands_print_and_draw(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    for variant in (UNTRAINED, "diffu-grpo", "diffpo"):
+        for seed in (0,) if variant == UNTRAINED else (0, 1, 2):
+            save(tmp_path, record(variant, seed, [i % 3 > 0 for i in range(20)]))
+    for words in (["table", "methods", "speed"], ["claims"]):
+        assert main([*words, "--results", str(tmp_path)]) == 0
+        assert "| `diffu-grpo` |" in capsys.readouterr().out or words == ["claims"]
+    for word in ("curves", "frontier"):
+        picture = tmp_path / f"{word}.png"
+        assert main([word, str(picture), "--results", str(tmp_path)]) == 0
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    assert dict(sections(Study.read(tmp_path)))["claims"]
