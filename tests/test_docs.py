@@ -87,6 +87,7 @@ CONFIGS = [
 
 def documented():
     """What the pages have from docstrings: `::: path.to.it`, of packages all that they export."""
+    known = modules()
     for page in PAGES:
         for path in re.findall(r"^::: (\S+)$", page.read_text(), flags=re.MULTILINE):
             try:
@@ -97,7 +98,7 @@ def documented():
             else:
                 # A function that is called as its module is shows as the module.
                 names = getattr(module, "__all__", ())
-                yield from (getattr(module, name) for name in names if f"{path}.{name}" not in modules())
+                yield from (getattr(module, name) for name in names if f"{path}.{name}" not in known)
 
 
 def modules():

@@ -73,4 +73,4 @@ class Thing:
     assert text.value == "A thing, see `GRPOConfig` and `Thing`."
     assert parameters.title == "Parameters that control its size"
     assert [parameter.name for parameter in parameters.value] == ["size", "ids"]
-    assert parameters.value[1].description == "*`torch.Tensor` of shape `(rows,)`.*\nIts ids."
+    assert parameters.value[1].description == "*Shape `(rows,)`.*\nIts ids."

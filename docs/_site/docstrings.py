@@ -125,7 +125,8 @@ def _is_dataclass(what: griffe.Object) -> bool:
 def _parameter(match: re.Match, what: griffe.Object, known: set[str]) -> str:
     name, described = match["name"], match["type"]
     if "of shape" in described:
-        return f"{match['indent']}{name}: *{described.removesuffix(', *optional*')}.*"
+        shape = described.removeprefix("`torch.Tensor` of shape ").removesuffix(", *optional*")
+        return f"{match['indent']}{name}: *Shape {shape}.*"
     if name.lstrip("*") in known:
         return f"{match['indent']}{name}:"
     kind, _, default = described.replace("`", "").partition(", *optional*")
