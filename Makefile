@@ -6,7 +6,7 @@ TORCH := torch==2.13.0
 export HF_HUB_DISABLE_TELEMETRY = 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: help setup quickstart test test-fast test-distributed lint format build bench study audit soak clean
+.PHONY: help setup quickstart test test-fast test-distributed lint format docs docs-serve build bench study audit soak clean
 
 help:
 	@echo "make quickstart   train the embedded model with DiFFPO, print the gain, draw it (5 minutes, no GPU)"
@@ -14,6 +14,8 @@ help:
 	@echo "make test-distributed   run those that take several processes, and minutes"
 	@echo "make test-fast    run the tests that take seconds"
 	@echo "make lint         check style and types"
+	@echo "make docs         build the site into build/docs; what is broken in it fails"
+	@echo "make docs-serve   the same on http://127.0.0.1:8000, following changes"
 	@echo "make bench        measure rollouts and updates against plain implementations"
 	@echo "make study        train every method and ablation on the embedded models, and compare (hours; goes on where it was)"
 	@echo "make soak         train for an hour while things go wrong"
@@ -40,6 +42,10 @@ $(VENV)/.complete: setup.cfg pyproject.toml Makefile
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	@touch $@
 
+$(VENV)/.docs-complete: $(VENV)/.complete
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	@touch $@
+
 quickstart: setup
 	$(BIN)/python -m trl_diffusion.scripts.quickstart $(ARGS)
 
@@ -63,6 +69,14 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Material for MkDocs says at each build what will come after it.
+docs docs-serve: export NO_MKDOCS_2_WARNING = 1
+docs: $(VENV)/.docs-complete
+	$(BIN)/python -m mkdocs build --strict
+
+docs-serve: $(VENV)/.docs-complete
+	$(BIN)/python -m mkdocs serve
 
 build: setup
 	rm -rf dist

@@ -20,7 +20,7 @@ def evaluate(
     tokenizer: PreTrainedTokenizerBase,
     dataset: Dataset,
     reward: Callable[..., Any],
-    config: DiffusionGenerationConfig,
+    config: DiffusionGenerationConfig | None = None,
     *,
     seed: int = 0,
     spec: DiffusionSpec | None = None,
@@ -37,9 +37,10 @@ def evaluate(
             A column `prompt`, and the columns that the reward needs.
         reward (`Callable`):
             A reward function as TRL takes them; an answer is correct if it returns `1` or more.
-        config ([`~trl_diffusion.DiffusionGenerationConfig`]):
-            Decoding settings. Without `eos_token_ids`, those of the model's generation configuration and of the
-            tokenizer are used, as in training. `max_batch_size` bounds the rows of a forward pass.
+        config ([`~trl_diffusion.DiffusionGenerationConfig`], *optional*):
+            Decoding settings. Defaults to those that the model carries. Without `eos_token_ids`, those of the model's
+            generation configuration and of the tokenizer are used, as in training. `max_batch_size` bounds the rows of
+            a forward pass.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the sampling. The noise belongs to the prompt: two models see the same.
         spec ([`~trl_diffusion.models.DiffusionSpec`], *optional*):

@@ -84,11 +84,10 @@ def sweep(
     Evaluate a checkpoint under many decoders, and keep the figures in a file, which may hold those of others.
 
     A point that is in the file is not measured again: a sweep that was killed goes on, and one with more settings adds
-    to it. Call it again with another model and another `name` to compare checkpoints on one picture.
+    to it. Call it again with another model and another `name` to compare checkpoints on one picture. `model`,
+    `tokenizer`, `dataset`, `num_samples`, `batch_size`, `seed` and `accelerator` are those of [`generate`].
 
     Args:
-        model, tokenizer, dataset, num_samples, batch_size, seed, accelerator:
-            See [`generate`].
         reward (`Callable`):
             A reward function as TRL takes them. Its name and not its code is compared with that in the file.
         settings (`Iterable[DiffusionGenerationConfig]`):

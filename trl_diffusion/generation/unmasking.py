@@ -11,6 +11,7 @@ Every rule writes at least one token in a row that has a masked position, and ne
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -114,4 +115,5 @@ THRESHOLD_RULES: dict[str, Rule] = {
     "entropy_bound": entropy_bound,
     "confidence_threshold": confidence_threshold,
 }
-RULES: dict[str, Rule] = {**THRESHOLD_RULES, **SCHEDULED_RULES}
+# What is added to either is found here.
+RULES: ChainMap[str, Rule] = ChainMap(SCHEDULED_RULES, THRESHOLD_RULES)

@@ -98,6 +98,7 @@ TASKS: dict[str, Task] = {
         Task("sudoku-leaky", partial(sudoku.make_dataset, leaky=True), sudoku_reward, generated=True),
     )
 }
+"""The tasks by their names. One of your own, put here, is known to the command line, too."""
 
 
 def get_task(name: str) -> Task:
