@@ -52,6 +52,13 @@ def configurations() -> list[str]:
     return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
 
 
+def method_names() -> list[str]:
+    """Names of the methods: each has a file."""
+    folder = files("trl_diffusion") / "trainer"
+    names = {path.name.removesuffix("_trainer.py") for path in folder.iterdir() if path.name.endswith("_trainer.py")}
+    return sorted(names - {"base"})
+
+
 def methods() -> dict[str, tuple[type, type]]:
     """Configuration and trainer of each method, by its name."""
     from .. import trainer
@@ -66,15 +73,15 @@ def methods() -> dict[str, tuple[type, type]]:
 
 
 def run(words: Sequence[str]) -> int:
-    kinds = methods()
-    description = DESCRIPTION.format(methods=", ".join(kinds), configs=", ".join(configurations()))
+    names = method_names()
+    description = DESCRIPTION.format(methods=", ".join(names), configs=", ".join(configurations()))
     if not words or words[0] in ("-h", "--help"):
         print(f"usage: trl-diffusion train <method> [options]\n\n{description}")
         return 0 if words else 2
-    if words[0] not in kinds:
-        print(f"error: {unrecognised(words[:1], list(kinds))}; methods are {', '.join(kinds)}", file=sys.stderr)
+    if words[0] not in names:
+        print(f"error: {unrecognised(words[:1], names)}; methods are {', '.join(names)}", file=sys.stderr)
         return 2
-    return _run(words[0], list(words[1:]), *kinds[words[0]], description)
+    return _run(words[0], list(words[1:]), *methods()[words[0]], description)
 
 
 def parser_of(method: str, config: type, description: str = "") -> Any:
