@@ -270,7 +270,7 @@ def test_frontier(capsys, tmp_path):
 
 
 TRAIN = (
-    *("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--style", "compact", "--use_cpu", "--bf16", "false"),
+    *("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--use_cpu", "--bf16", "false"),
     *("--max_completion_length", 20, "--block_length", 20, "--per_device_train_batch_size", 8, "--train_size", 20),
     *(
         "--gradient_checkpointing",
@@ -309,7 +309,7 @@ def test_train_on_ones_own(tmp_path, monkeypatch):
     )
     words = list(TRAIN)
     place = words.index("--task")
-    words[place : place + 4] = ["--dataset_name", "data", "--reward", "my_rewards:ones"]
+    words[place : place + 2] = ["--dataset_name", "data", "--reward", "my_rewards:ones"]
     del words[words.index("--train_size") : words.index("--train_size") + 2]
     try:
         assert run(*words, "--output_dir", "out", "--max_steps", 1) == 0
