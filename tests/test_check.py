@@ -10,9 +10,10 @@ import torch
 from accelerate.commands.launch import launch_command_parser
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
-from trl import ModelConfig, ScriptArguments, TrlParser, get_quantization_config
+from trl import ModelConfig, get_quantization_config
 
 from trl_diffusion import DiFFPOConfig
+from trl_diffusion.cli import train
 from trl_diffusion.models.hub import hub_options
 from trl_diffusion.scripts import check
 from trl_diffusion.scripts.check import main
@@ -40,6 +41,14 @@ def report_of(capsys, *arguments):
     report = json.loads(capsys.readouterr().out)
     assert code == bool(report["problems"])
     return report
+
+
+def as_train_takes_it(command):
+    """What `trl-diffusion train` makes of a command line, and what it leaves to the launcher."""
+    words = shlex.split(command.replace("\\\n", " "))
+    assert words[:3] == ["trl-diffusion", "train", "diffpo"]
+    parser = train.parser_of("diffpo", DiFFPOConfig)
+    return parser.parse_args_and_config([*words[3:], "--use_cpu", "--bf16", "false"], return_remaining_strings=True)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -179,13 +188,9 @@ def test_the_command_that_it_prints(checkpoint, capsys):
         enough = needs[engine] * 1.001 / 0.9 / 2**30
         report = report_of(capsys, path, *GROUP, "--full", "--num_processes", 2, "--device_memory", enough)
         fits.append(report["engine"])
-        words = shlex.split(report["launch"].replace("\\\n", " "))
-        launch = launch_command_parser().parse_args(words[2:])
-        assert launch.config_file == f"examples/accelerate_configs/{report['engine']}.yaml"
-        assert launch.num_processes == 2
-        _, args, model = TrlParser((ScriptArguments, DiFFPOConfig, ModelConfig)).parse_args_and_config(
-            [*launch.training_script_args, "--use_cpu", "--bf16", "false"]
-        )
+        _, args, model, launch = as_train_takes_it(report["launch"])
+        assert launch == ["--accelerate_config", report["engine"], "--num_processes", "2"]
+        assert launch_command_parser().parse_args([*train._with_config_file(launch), "script"]).num_processes == 2
         assert model.model_name_or_path == str(path) and not model.use_peft
         assert (args.per_device_train_batch_size, args.max_completion_length) == (8, 16)
     assert fits[0] == "multi_gpu" and fits[2] == min(needs, key=needs.get)
@@ -205,11 +210,8 @@ def test_a_group_has_two_completions(checkpoint, capsys):
 def test_the_command_for_adapters(checkpoint, capsys):
     path = checkpoint("llada")
     launch = report_of(capsys, path, *GROUP, "--load_in_4bit", "--lora_r", 4)["launch"]
-    words = shlex.split(launch.replace("\\\n", " "))
-    assert words[:2] == ["python", "examples/diffpo.py"]
-    _, _, model = TrlParser((ScriptArguments, DiFFPOConfig, ModelConfig)).parse_args_and_config(
-        [*words[2:], "--use_cpu", "--bf16", "false"]
-    )
+    task, _, model, rest = as_train_takes_it(launch)
+    assert task.task == "<task>" and not rest
     assert (model.use_peft, model.lora_r, model.load_in_4bit, model.dtype) == (True, 4, True, "bfloat16")
     many = report_of(capsys, path, *GROUP, "--load_in_4bit", "--num_processes", 2)
     assert list(many["memory"]) == ["multi_gpu"]  # nothing else divides quantised weights
@@ -305,6 +307,13 @@ def test_what_people_read(checkpoint, capsys):
         ["--prompt_length", "0"],
         ["--lora_r", "0"],
         ["--num_processes", "0"],
+        ["--device_memory", "nan"],
+        ["--device_memory", "inf"],
+        ["--device_memory", "0"],
+        ["--device_memory", "-1"],
+        ["--beta", "nan"],
+        ["--beta", "-0.1"],
+        ["--device_memory", "much"],
         ["--full", "--load_in_4bit"],
         ["--load_in_8bit", "--load_in_4bit"],
     ],

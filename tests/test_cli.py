@@ -15,7 +15,9 @@ import pytest
 from accelerate.commands import launch
 
 from trl_diffusion.cli import chat
+from trl_diffusion.cli.completion import words_for
 from trl_diffusion.cli.main import COMMANDS, main
+from trl_diffusion.cli.train import method_names, methods
 from trl_diffusion.evaluation import load_sweep
 from trl_diffusion.tasks.sudoku import is_solution
 from trl_diffusion.visualization.canvas import MASK
@@ -40,11 +42,54 @@ def test_what_there_is(capsys, words):
     assert all(f"  {name} " in out + err for name in COMMANDS)
 
 
-@pytest.mark.parametrize("command", [*(name for name in COMMANDS if name != "env"), "train diffpo"])
+@pytest.mark.parametrize("command", [*COMMANDS, "train diffpo"])
 def test_every_command_explains_itself(capsys, command):
     assert run(*command.split(), "--help") == 0
     out = capsys.readouterr().out
-    assert f"trl-diffusion {command}" in out and len(out.splitlines()) > 3
+    assert f"trl-diffusion {command}" in out and len(out.splitlines()) > 2
+
+
+@pytest.mark.parametrize(
+    "words, code",
+    [
+        ("--help", 0),
+        ("nothing", 2),
+        ("completion bash", 0),
+        ("env --help", 0),
+        ("train --help", 0),
+        ("train difpo", 2),
+        ("eval --help", 0),
+        ("frontier --models x", 2),
+        ("score --help", 0),
+        ("generate --prompt 1", 2),
+    ],
+)
+def test_what_computes_nothing_loads_nothing(words, code):
+    """PyTorch and transformers take seconds, which nobody waits for to read a line of help."""
+    program = (
+        f"import sys; sys.argv = {['trl-diffusion', *words.split()]}\n"
+        "from trl_diffusion.cli.main import main\n"
+        "try: code = main()\n"
+        "except SystemExit as stop: code = stop.code\n"
+        "loaded = {'torch', 'transformers', 'datasets', 'accelerate', 'peft'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {loaded}' if loaded else f'code {code}' if code != " + str(code) + " else 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_a_command_that_has_been_understood_knows_the_models(tmp_path):
+    """Also functions of the user's own do, whatever they import."""
+    (tmp_path / "mine.py").write_text(
+        "from transformers import AutoConfig\n\nprint(type(AutoConfig.for_model('llada')).__name__)\n"
+        "def reward(completions, **kwargs):\n    return [0.0] * len(completions)\n"
+    )
+    program = (
+        "import sys; sys.argv = ['trl-diffusion', 'score', '--generations', 'x.jsonl', '--reward', 'mine:reward']\n"
+        "from trl_diffusion.cli.main import main\nmain()"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert result.stdout.split() == ["LLaDAConfig"] and "x.jsonl does not exist" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -225,7 +270,7 @@ def test_frontier(capsys, tmp_path):
 
 
 TRAIN = (
-    *("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--style", "compact", "--use_cpu", "--bf16", "false"),
+    *("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--use_cpu", "--bf16", "false"),
     *("--max_completion_length", 20, "--block_length", 20, "--per_device_train_batch_size", 8, "--train_size", 20),
     *(
         "--gradient_checkpointing",
@@ -264,7 +309,7 @@ def test_train_on_ones_own(tmp_path, monkeypatch):
     )
     words = list(TRAIN)
     place = words.index("--task")
-    words[place : place + 4] = ["--dataset_name", "data", "--reward", "my_rewards:ones"]
+    words[place : place + 2] = ["--dataset_name", "data", "--reward", "my_rewards:ones"]
     del words[words.index("--train_size") : words.index("--train_size") + 2]
     try:
         assert run(*words, "--output_dir", "out", "--max_steps", 1) == 0
@@ -307,20 +352,41 @@ def test_train_in_two_processes(tmp_path):
 def test_completion(capsys):
     assert run("completion", "bash") == 0
     script = capsys.readouterr().out
+    # What the shell finds by this name is the installed command; here it is the one of this folder.
+    script += f'\ntrl-diffusion() {{ "{sys.executable}" -m trl_diffusion.cli "$@"; }}'
 
-    def complete(*words):
-        line = f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _trl_diffusion"
-        line += '; echo "${COMPREPLY[@]}"'
-        return subprocess.run(
-            ["bash", "-c", f"{script}\n{line}"], capture_output=True, text=True, check=True
-        ).stdout.split()
+    def complete(*lines):
+        commands = [script]
+        for words in map(str.split, lines):
+            commands.append(f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; COMPREPLY=()")
+            commands.append('_trl_diffusion; echo "${COMPREPLY[@]}"')
+        result = subprocess.run(["bash", "-c", "\n".join(commands)], capture_output=True, text=True, check=True)
+        return [line.split() for line in result.stdout.splitlines()]
 
-    assert complete("trl-diffusion", "tr") == ["train"]
-    assert complete("trl-diffusion", "train", "diff") == ["diffpo", "diffu_grpo"]
-    assert complete("trl-diffusion", "train", "diffpo", "--truncated") == []
-    assert "--learning_rate" in complete("trl-diffusion", "train", "diffpo", "--learning_r")
-    assert complete("trl-diffusion", "eval", "--task", "gsm") == ["gsm8k"]
-    assert complete("trl-diffusion", "train", "dmpo", "--accelerate_config", "fs") == ["fsdp2"]
-    assert complete("trl-diffusion", "eval", "--output_file", "x") == []  # the shell's files
+    assert complete(
+        "trl-diffusion tr",
+        "trl-diffusion train diff",
+        "trl-diffusion train dmpo --accelerate_config fs",
+        "trl-diffusion eval --output_file x",  # the shell's files
+    ) == [["train"], ["diffpo", "diffu_grpo"], ["fsdp2"], []]
+    options, more, nothing, tasks = complete(
+        "trl-diffusion train diffpo --learning_r",
+        "trl-diffusion train diffpo --num_processes 2 --importance_sampling_clip",
+        "trl-diffusion train diffpo --truncated",
+        "trl-diffusion eval --task gsm",
+    )
+    assert "--learning_rate" in options and "--importance_sampling_clip_max" in more and not nothing
+    assert "gsm8k" in tasks
     assert run("completion", "zsh") == 0
     assert "bashcompinit" in capsys.readouterr().out
+
+
+def test_what_completes_is_what_there_is():
+    assert set(method_names()) == set(methods())
+    for command in COMMANDS:
+        options = words_for(command)
+        assert ("--config" in options) == (
+            command in ("eval", "frontier", "score", "report", "generate", "chat", "train")
+        )
+    assert {"--temperature", "--num_samples", "--task"} <= set(words_for("eval"))
+    assert {"--lora_r", "--json"} <= set(words_for("inspect")) and words_for("nothing") == []

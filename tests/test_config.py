@@ -234,6 +234,15 @@ def test_empty_dataset(arguments):
         DiffuGRPOTrainer(**arguments)
 
 
+def test_fewer_prompts_than_a_rollout_takes(arguments, tmp_path):
+    """TRL would leave out the rest of the dataset, which here is all of it, and end without an update."""
+    arguments["args"] = config(tmp_path, per_device_train_batch_size=6, num_generations=2)
+    with pytest.raises(ValueError, match="`train_dataset` has 2 prompts, fewer than the 3 of one rollout"):
+        DiffuGRPOTrainer(**arguments)
+    arguments["args"] = config(tmp_path, per_device_train_batch_size=4, num_generations=2)
+    DiffuGRPOTrainer(**arguments, eval_dataset=arguments["train_dataset"].select([0]))
+
+
 def test_tokenizer_without_an_end(arguments, tokenizer):
     model = make_model(len(tokenizer))
     model.generation_config.eos_token_id = None

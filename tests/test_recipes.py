@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recipes: every value says where it comes from, and is taken by the trainer that it is for."""
 
+import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from accelerate.commands.launch import launch_command_parser
 
 from trl_diffusion.cli import train
 from trl_diffusion.tasks import get_task
@@ -14,49 +19,125 @@ from trl_diffusion.tasks import get_task
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted((ROOT / "examples" / "recipes").glob("*/*.yaml"))
-HERE = {"--use_cpu": "true", "--bf16": "false"}
+HERE = ["--use_cpu", "true", "--bf16", "false"]
+each = pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 
 
-def test_there_is_one_per_method_and_task():
-    names = {path.parent.name for path in RECIPES}
-    assert names == {"diffu_grpo", "diffpo", "dmpo", "agrpo"}
-    assert len(RECIPES) == 4 * len(names)
+def lines_of(path):
+    """The commands in the head of a recipe, by what they are for."""
+    return dict(re.findall(r"^# (8 GPUs|1 GPU|Slurm): +(.*)$", path.read_text(), flags=re.MULTILINE))
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_recipe(path, tmp_path):
-    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
-    for line in lines:
-        assert re.search(r"  # \[(paper|code|ours)\]", line), line
-    method = path.parent.name
+def understood(words, folder):
+    """What `trl-diffusion train` makes of its words, and what it leaves to the launcher."""
+    method, *words = words
+    words[words.index("--config") + 1] = str(ROOT / words[words.index("--config") + 1])
     config, _ = train.methods()[method]
-    # As on one GPU: other numbers of micro-batches, and nothing else.
-    words = shlex.split(re.search(r"# 1 GPU: +trl-diffusion train \w+ (.*)", path.read_text())[1])
-    words[words.index("--config") + 1] = str(path)
-    words += [*(word for pair in HERE.items() for word in pair), "--output_dir", str(tmp_path)]
     *parsed, from_config, from_words = train.parser_of(method, config).parse_args_and_config(
-        words, return_remaining_strings=True, separate_remaining_strings=True
+        [*words, *HERE, "--output_dir", str(folder)],
+        return_remaining_strings=True,
+        separate_remaining_strings=True,
     )
-    assert not from_config and not from_words  # else they would go to the launcher
-    args, options, model = parsed
-    assert model.use_peft and model.model_name_or_path == "GSAI-ML/LLaDA-8B-Instruct"
+    assert not from_config  # all that is in the file is the trainer's
+    return *parsed, from_words
+
+
+def test_every_method_has_its_recipes():
+    assert {path.parent.name for path in RECIPES} == set(train.method_names())
+    table = (ROOT / "examples" / "recipes" / "README.md").read_text()
+    tasks = ("gsm8k", "math500", "countdown", "sudoku")
+    listed = {}
+    for row in re.findall(r"^\| \[(\w+)\]\(\1\) \|(.*)\|$", table, flags=re.MULTILINE):
+        *marks, trained = [cell.strip() for cell in row[1].split("|")]
+        listed |= {(row[0], task): trained for task, mark in zip(tasks, marks, strict=True) if mark == "✓"}
+    found = {}
+    for path in RECIPES:
+        values = yaml.safe_load(path.read_text())
+        how = "LoRA" if values.get("use_peft") else "all parameters"
+        found[path.parent.name, path.stem] = how + (", 4 bits" if values.get("load_in_4bit") else "")
+    assert listed == found
+
+
+@each
+def test_recipe(path, tmp_path):
+    """As on one GPU: other numbers of micro-batches, and nothing else."""
+    for line in [line for line in path.read_text().splitlines() if line and not line.startswith("#")]:
+        assert re.search(r"  # \[(paper|code|ours)\]", line), line
     values = yaml.safe_load(path.read_text())
+    args, options, model, rest = understood(shlex.split(lines_of(path)["1 GPU"])[2:], tmp_path)
+    assert not rest  # else it would go to the launcher
+    assert model.use_peft and model.model_name_or_path == "GSAI-ML/LLaDA-8B-Instruct"
     per_update = values["per_device_train_batch_size"] * values["gradient_accumulation_steps"] * 8
     assert options.per_device_train_batch_size * options.gradient_accumulation_steps == per_update
     said = re.search(r"on 8 GPUs (\d+) completions, (\d+) prompts", path.read_text())
     assert (per_update, per_update // options.num_generations) == tuple(map(int, said.groups()))
+    assert per_update % options.num_generations == 0
     assert options.max_completion_length % options.block_length == 0
+    # TRL's default multiplies the KL term by the ratio, the papers do not.
+    assert not options.beta or options._own_loss or not options.use_bias_correction_kl
+    assert options.output_dir == str(tmp_path) and path.parent.name.replace("_", "-") in values["output_dir"]
     task = get_task(args.task)
     if not task.name.endswith("-hub"):
         source = {} if task.generated else {"source": "sample"}
-        assert task.load("train", 4, style=args.style, **source)["prompt"]
+        assert task.load("train", 4, style=args.style, **source, **(args.task_options or {}))["prompt"]
     assert task.reward_funcs(args.style)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_its_launch_lines_name_it(path):
-    commands = re.findall(r"# \d GPUs?: +(trl-diffusion .*)", path.read_text())
-    assert len(commands) == 2
-    for command in map(shlex.split, commands):
-        assert command[1:3] == ["train", path.parent.name]
-        assert ROOT / command[command.index("--config") + 1] == path
+@each
+def test_its_launch_lines_can_be_typed(path, tmp_path):
+    """The same recipe, in each, and the launcher understands what is its own."""
+    lines = {name: shlex.split(line) for name, line in lines_of(path).items()}
+    assert lines.keys() == {"8 GPUs", "1 GPU", "Slurm"}
+    assert lines["8 GPUs"][:2] == lines["1 GPU"][:2] == ["trl-diffusion", "train"]
+    assert lines["Slurm"][0] == "sbatch" and (ROOT / lines["Slurm"][1]).is_file()
+    assert lines["Slurm"][2:] == lines["8 GPUs"][2:-2] and lines["8 GPUs"][-2:] == ["--num_processes", "8"]
+    for words in lines.values():
+        assert words[2] == path.parent.name and ROOT / words[words.index("--config") + 1] == path
+    values = yaml.safe_load(path.read_text())
+    # This process is alone, and takes the micro-batches of all eight.
+    micro_batches = str(8 * values["gradient_accumulation_steps"])
+    words = [*lines["8 GPUs"][2:], "--gradient_accumulation_steps", micro_batches]
+    _, options, model, rest = understood(words, tmp_path)
+    launch = launch_command_parser().parse_args([*train._with_config_file(rest), "script"])
+    assert launch.num_processes == 8
+    kind = yaml.safe_load(Path(launch.config_file).read_text())["distributed_type"]
+    # A model whose parameters are all trained is divided among the GPUs, and its weights are in float32.
+    assert model.use_peft == bool(values.get("use_peft")) and model.use_peft == (model.dtype == "bfloat16")
+    assert model.use_peft or kind in ("FSDP", "DEEPSPEED")
+    assert options.per_device_train_batch_size == values["per_device_train_batch_size"]
+
+
+def test_the_slurm_script_starts_a_process_for_each_gpu(tmp_path):
+    """With stand-ins for Slurm's commands, on two machines."""
+    programs = {
+        "scontrol": "echo node-a; echo node-b",
+        "srun": 'while [[ "$1" == --* ]]; do shift; done; SLURM_NODEID=0 "$@"; SLURM_NODEID=1 "$@"',
+        "trl-diffusion": f'"{sys.executable}" -c "import json, sys; print(json.dumps(sys.argv[1:]))" "$@"',
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        **{
+            "SLURM_JOB_NODELIST": "node-[a-b]",
+            "SLURM_JOB_ID": "4711",
+            "SLURM_NNODES": "2",
+            "SLURM_CPUS_PER_TASK": "8",
+        },
+    }
+    path = ROOT / "examples" / "recipes" / "dmpo" / "gsm8k.yaml"
+    command = shlex.split(lines_of(path)["Slurm"])
+    more = ["--gradient_accumulation_steps", "4", "--run_name", "two words"]
+    result = subprocess.run(
+        ["bash", *command[1:], *more], env=environment, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    started = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(started) == 2
+    for rank, words in enumerate(started):
+        assert words[0] == "train"
+        _, options, _, rest = understood(words[1:], tmp_path)
+        assert options.gradient_accumulation_steps == 4 and options.run_name == "two words"
+        launch = launch_command_parser().parse_args([*train._with_config_file(rest), "script"])
+        assert (launch.num_machines, launch.num_processes, launch.machine_rank) == (2, 16, rank)
+        assert (launch.main_process_ip, launch.main_process_port) == ("node-a", 24711)

@@ -56,6 +56,28 @@ def test_gsm8k(gsm8k_hub):
     assert gsm8k_reward(["<answer>1020</answer>"], answer=test["answer"][:1]) == [1]
 
 
+def test_gsm8k_platinum(gsm8k_hub, tmp_path, monkeypatch):
+    """The schema of its card, on rows of our own: fewer problems than GSM8K's, one with another answer."""
+    rows = [
+        {"question": "What is 20 plus 1000?", "answer": "#### 1,020", "cleaning_status": "consensus"},
+        {"question": "What is 21 plus 1000?\n", "answer": "20 + 1 = 21\n#### 1021", "cleaning_status": "revised"},
+        {"question": "What is 22 plus 1000?", "answer": "#### 1022", "cleaning_status": "verified"},
+    ]
+    monkeypatch.setattr(gsm8k, "PLATINUM_ID", write_dataset(tmp_path / "platinum", "main", test=rows))
+    task = get_task("gsm8k-platinum")
+    test = task.load("test")
+    assert test.column_names == ["prompt", "answer", "cleaning_status"]
+    assert test["answer"] == ["1,020", "1021", "1022"] and test["cleaning_status"][1] == "revised"
+    assert test["prompt"][1][0]["content"].startswith("What is 21 plus 1000?\n\nThink step by step")
+    assert test["prompt"][0] == get_task("gsm8k").load("test")["prompt"][0]  # asked for in the same words
+    # What is trained on is GSM8K's own.
+    assert task.load("train")["answer"] == get_task("gsm8k").load("train")["answer"]
+    assert task.load("train").column_names == ["prompt", "answer"]
+    assert len(task.load("test", 2, shots=1, style="boxed")) == 2 and len(task.load("test", source="sample")) == 8
+    with pytest.raises(ValueError, match="`split` must be one of"):
+        task.load("validation")
+
+
 def test_a_part_is_drawn_once_and_again(gsm8k_hub):
     part = gsm8k.load("train", 8, seed=1)["answer"]
     assert part == gsm8k.load("train", 8, seed=1)["answer"] != gsm8k.load("train", 8, seed=2)["answer"]
@@ -251,7 +273,7 @@ def test_generated_problems_of_the_examples_are_left_out():
         (lambda: countdown.make_dataset("test", 2, shots=1), "`shots` must be between 0 and 0"),
         (lambda: countdown.make_dataset("test", 2, shots=1, style="boxed", count=2), "between 0 and 0"),
         (lambda: sudoku.make_dataset("test", 2, shots=3, style="boxed"), "`shots` must be between 0 and 2"),
-        (lambda: get_task("chess"), "There is no task 'chess', only gsm8k, math500, countdown"),
+        (lambda: get_task("chess"), "There is no task 'chess', only gsm8k, gsm8k-platinum, math500"),
     ],
 )
 def test_what_does_not_exist_is_refused(call, message):

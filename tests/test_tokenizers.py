@@ -163,8 +163,8 @@ def test_training_ends_texts_at_the_end_of_a_turn(tmp_path, monkeypatch, family,
         per_device_train_batch_size=128,
         temperature=50.0,
         max_steps=1,
+        train_dataset=Dataset.from_dict({"prompt": prompts * 40}),
     )
-    trainer.train_dataset = Dataset.from_dict({"prompt": prompts * 40})
     tokenized, sampled = [], []
     rollout = trainer.rollout
     trainer.rollout = lambda x: tokenized.extend(x) or sampled.append(rollout(x)) or sampled[-1]

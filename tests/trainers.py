@@ -34,6 +34,7 @@ def digits(completions, **kwargs):
 
 def make_trainer(method, tmp_path, tokenizer, model_path, reward=digits, peft_config=None, cls=None, **options):
     config, trainer = METHODS[method]
+    train_dataset = options.pop("train_dataset", None) or Dataset.from_dict({"prompt": PROMPTS})
     eval_dataset = options.pop("eval_dataset", None)
     model = options.pop("model", model_path)
     quantization_config = options.pop("quantization_config", None)
@@ -63,7 +64,7 @@ def make_trainer(method, tmp_path, tokenizer, model_path, reward=digits, peft_co
         model=model,
         reward_funcs=reward,
         args=args,
-        train_dataset=Dataset.from_dict({"prompt": PROMPTS}),
+        train_dataset=train_dataset,
         eval_dataset=eval_dataset,
         processing_class=copy.deepcopy(tokenizer),
         quantization_config=quantization_config,

@@ -6,11 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from accelerate import PartialState
-
 from .. import DiffusionGenerationConfig, embedded
-from ..tasks import get_task
 
 
 if TYPE_CHECKING:
@@ -70,6 +66,8 @@ def model_path(name: str) -> str:
 
 def load_model(args: ModelArguments) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model and its tokenizer."""
+    import torch
+    from accelerate import PartialState
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     name = model_path(args.model_name_or_path)
@@ -86,6 +84,8 @@ def load_model(args: ModelArguments) -> tuple[PreTrainedModel, PreTrainedTokeniz
 
 def load_problems(args: TaskArguments, model_name: str) -> tuple[Task, Dataset]:
     """The task, and its problems in the format that suits the model."""
+    from ..tasks import get_task
+
     task, style = get_task(args.task), args.style or ("compact" if model_name.startswith(EMBEDDED) else None)
     size = 500 if args.size is None and task.generated else args.size
     return task, problems_of(task, args.split, size, style, args.task_options)

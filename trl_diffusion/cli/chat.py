@@ -41,10 +41,11 @@ def make() -> TrlParser:
 
 
 def run(words: Sequence[str]) -> int:
+    model_args, args, decoding = parse(make(), words)
+
     from .arguments import decoder_of, load_model
     from .conversation import Speaker
 
-    model_args, args, decoding = parse(make(), words)
     model, tokenizer = load_model(model_args)
     if not tokenizer.chat_template:
         raise ValueError("The tokenizer has no chat template: use `trl-diffusion generate --raw`.")

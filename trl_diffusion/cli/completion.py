@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
 
 from .main import COMMANDS
 from .parsing import options_of
+from .train import configurations, method_names
 
 
 DESCRIPTION = """usage: trl-diffusion completion bash|zsh
@@ -15,22 +17,26 @@ DESCRIPTION = """usage: trl-diffusion completion bash|zsh
 Prints a script that completes commands, methods, tasks and options. In ~/.bashrc or ~/.zshrc:
 
     eval "$(trl-diffusion completion bash)"
-"""
-_SCRIPT = """{prelude}_trl_diffusion() {{
+
+Options are asked for when they are first needed, which takes seconds, once for each command."""
+
+# A shell starts with this script, so that making it may not take seconds. What does, `_trl_diffusion_ask` gets later.
+_SCRIPT = """{prelude}_trl_diffusion_ask() {{
+    if [[ "$_trl_diffusion_asked" != "$2" ]]; then
+        _trl_diffusion_words="$("$1" completion words "$2" 2>/dev/null)"
+        _trl_diffusion_asked="$2"
+    fi
+    words="$_trl_diffusion_words"
+}}
+_trl_diffusion() {{
     local word="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}" words=""
-    case "$before" in
-        trl-diffusion) words="{commands}" ;;
-        train) words="{methods}" ;;
-        --task) words="{tasks}" ;;
-        --accelerate_config) words="{configurations}" ;;
-        *)
-            case "${{COMP_WORDS[1]}}" in
-{cases}
-            esac ;;
-    esac
+    if [[ "$COMP_CWORD" == 1 ]]; then words="{commands}"
+    elif [[ "$COMP_CWORD" == 2 && "$before" == train ]]; then words="{methods}"
+    elif [[ "$before" == --accelerate_config ]]; then words="{configurations}"
+    elif [[ "$before" == --task ]]; then _trl_diffusion_ask "${{COMP_WORDS[0]}}" tasks
     # An option's value may be a file: that is left to the shell.
-    if [[ "$word" == -* || "$before" != --* || "$before" == --task || "$before" == --accelerate_config ]]
-    then COMPREPLY=($(compgen -W "$words" -- "$word")); fi
+    elif [[ "$word" == -* ]]; then _trl_diffusion_ask "${{COMP_WORDS[0]}}" "${{COMP_WORDS[1]}}"; fi
+    if [[ -n "$words" ]]; then COMPREPLY=($(compgen -W "$words" -- "$word")); fi
 }}
 complete -o default -F _trl_diffusion trl-diffusion
 """
@@ -38,36 +44,41 @@ complete -o default -F _trl_diffusion trl-diffusion
 
 def script(shell: str) -> str:
     """The script, for `"bash"` or `"zsh"`."""
-    from ..scripts import check
-    from ..tasks import TASKS
-    from . import chat, evaluate, frontier, generate, report, score, train
-
-    kinds = train.methods()
-    options = {
-        option: None for name, (config, _) in kinds.items() for option in options_of(train.parser_of(name, config))
-    }
-    commands = {"eval": evaluate, "frontier": frontier, "score": score, "report": report}
-    commands |= {"generate": generate, "chat": chat}
-    lists = {name: options_of(module.make()) for name, module in commands.items()}
-    lists |= {
-        "train": [*options, "--accelerate_config", "--num_processes"],
-        "inspect": options_of(check.make_parser()),
-    }
     return _SCRIPT.format(
         prelude="autoload -U +X bashcompinit && bashcompinit\n" if shell == "zsh" else "",
         commands=" ".join(COMMANDS),
-        methods=" ".join(kinds),
-        tasks=" ".join(TASKS),
-        configurations=" ".join(train.configurations()),
-        cases="\n".join(
-            f'                {name}) words="{" ".join([*words, "--config"])}" ;;' for name, words in lists.items()
-        ),
+        methods=" ".join(method_names()),
+        configurations=" ".join(configurations()),
     )
 
 
+def words_for(what: str) -> list[str]:
+    """The tasks, or the options of a command: of `train`, those of all methods."""
+    if what == "tasks":
+        from ..tasks import TASKS
+
+        return list(TASKS)
+    if what == "train":
+        from . import train
+
+        kinds = train.methods().items()
+        options = {option: None for name, (kind, _) in kinds for option in options_of(train.parser_of(name, kind))}
+        return [*options, "--config", "--accelerate_config", "--num_processes"]
+    if what == "inspect":
+        from ..scripts.check import make_parser
+
+        return options_of(make_parser())
+    module = importlib.import_module(f".{COMMANDS[what][0]}", __package__) if what in COMMANDS else None
+    return [*options_of(module.make()), "--config"] if module is not None and hasattr(module, "make") else []
+
+
 def run(words: Sequence[str]) -> int:
-    if list(words) not in (["bash"], ["zsh"]):
-        print(DESCRIPTION, file=sys.stdout if "--help" in words else sys.stderr)
-        return 0 if "--help" in words else 2
-    print(script(words[0]))
+    if list(words) in (["bash"], ["zsh"]):
+        print(script(words[0]))
+    elif len(words) == 2 and words[0] == "words":  # for the script
+        print(" ".join(words_for(words[1])))
+    else:
+        asked = list(words) in (["-h"], ["--help"])
+        print(DESCRIPTION, file=sys.stdout if asked else sys.stderr)
+        return 0 if asked else 2
     return 0

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from ..version import __version__
 
 
+DESCRIPTION = """usage: trl-diffusion env
+
+Prints versions and devices. It takes no options."""
+
+
 def run(words: Sequence[str]) -> int:
+    if list(words) in (["-h"], ["--help"]):
+        print(DESCRIPTION)
+        return 0
     if words:
         raise ValueError(f"`env` takes no options, got {' '.join(words)}.")
     from trl.scripts.env import print_env

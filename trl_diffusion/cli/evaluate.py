@@ -39,13 +39,14 @@ def make() -> TrlParser:
 
 
 def run(words: Sequence[str]) -> int:
+    model_args, task_args, args, decoding = parse(make(), words)
+
     from accelerate import PartialState
 
     from ..evaluation import generate, score
     from .arguments import decoder_of, load_model, load_problems
     from .tables import print_evaluation
 
-    model_args, task_args, args, decoding = parse(make(), words)
     processes = PartialState()
     task, dataset = load_problems(task_args, model_args.model_name_or_path)
     model, tokenizer = load_model(model_args)

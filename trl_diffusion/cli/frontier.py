@@ -44,11 +44,12 @@ def make() -> TrlParser:
 
 
 def run(words: Sequence[str]) -> int:
+    task_args, args, decoding = parse(make(), words)
+
     from ..evaluation import frontier, frontier_settings, sweep
     from .arguments import ModelArguments, decoder_of, load_model, load_problems
     from .tables import print_frontiers
 
-    task_args, args, decoding = parse(make(), words)
     names = args.names or args.models
     if len(names) != len(args.models) or len(set(names)) != len(names):
         raise ValueError(f"`names` must name each of the {len(args.models)} models differently, got {names}.")

@@ -37,10 +37,11 @@ def make() -> TrlParser:
 
 
 def run(words: Sequence[str]) -> int:
+    model_args, args, decoding = parse(make(), words)
+
     from .arguments import decoder_of, load_model
     from .conversation import Speaker
 
-    model_args, args, decoding = parse(make(), words)
     if args.num_samples < 1:
         raise ValueError(f"`--num_samples` must be at least 1, got {args.num_samples}.")
     prompt = args.prompt

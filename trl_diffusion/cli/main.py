@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 
@@ -67,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{usage()}\n\nerror: there is no command {words[0]!r}", file=sys.stderr)
         return 2
     module = importlib.import_module(f".{COMMANDS[words[0]][0]}", __package__)
+    if not os.environ.get(DEBUG):
+        # transformers' names for gradient checkpointing are changing, which is no business of the user's.
+        warnings.simplefilter("ignore", FutureWarning)
     try:
         return module.run(words[1:])
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -28,6 +29,7 @@ def parse(parser: TrlParser, words: Sequence[str]) -> tuple[Any, ...]:
     *parsed, unknown = parser.parse_args_and_config(list(words), return_remaining_strings=True)
     if unknown:
         parser.error(unrecognised(unknown, options_of(parser)))
+    importlib.import_module("..models", __package__)  # registered, before a command does anything
     return tuple(parsed)
 
 

@@ -39,6 +39,8 @@ def make() -> TrlParser:
 
 
 def run(words: Sequence[str]) -> int:
+    (args,) = parse(make(), words)
+
     from transformers import AutoTokenizer
 
     from ..evaluation import load_generations, load_sweep, score
@@ -46,7 +48,6 @@ def run(words: Sequence[str]) -> int:
     from ..visualization.report import render_report
     from .arguments import model_path
 
-    (args,) = parse(make(), words)
     if args.output_dir is None and args.generations is None and args.frontier is None:
         raise ValueError("There is nothing to show: pass `--output_dir`, `--generations` or `--frontier`.")
     samples = {Path(path).stem: load_generations(path) for path in args.generations or []}

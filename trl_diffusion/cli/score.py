@@ -32,12 +32,13 @@ def make() -> TrlParser:
 
 
 def run(words: Sequence[str]) -> int:
+    (args,) = parse(make(), words)
+
     from ..evaluation import compare, load_generations, score
     from ..tasks import get_task
     from .imports import import_function
     from .tables import print_comparison, print_evaluation
 
-    (args,) = parse(make(), words)
     if (args.task is None) == (args.reward is None):
         raise ValueError("Either `--task` or `--reward` says who judges.")
     if len(args.generations) > 2:

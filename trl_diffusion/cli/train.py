@@ -16,8 +16,8 @@ from .parsing import make_parser, options_of, unrecognised
 
 DESCRIPTION = """Train a model by a method, on a task or on a dataset of your own.
 
-    trl-diffusion train diffpo --model_name_or_path embedded/sudoku --task sudoku --style compact \\
-        --output_dir sudoku --max_completion_length 20 --block_length 20 --max_steps 60
+    trl-diffusion train diffpo --model_name_or_path embedded/sudoku --task sudoku --output_dir sudoku \\
+        --max_completion_length 20 --block_length 20 --max_steps 60
     trl-diffusion train dmpo --config recipe.yaml --learning_rate 2e-6
     trl-diffusion train agrpo --config recipe.yaml --accelerate_config zero3 --num_processes 8
     trl-diffusion train diffpo --config recipe.yaml --dataset_name me/problems --reward my_rewards:accuracy
@@ -32,7 +32,10 @@ class TrainArguments:
     """What to learn."""
 
     task: str | None = field(default=None, metadata={"help": "A task by its name: its problems and its rewards."})
-    style: str = field(default="reasoning", metadata={"help": "The task's prompt format."})
+    style: str | None = field(
+        default=None,
+        metadata={"help": "The task's prompt format; by default 'reasoning', and 'compact' for the embedded models."},
+    )
     train_size: int | None = field(default=None, metadata={"help": "Number of problems; all by default."})
     task_options: dict | str | None = field(
         default=None, metadata={"help": "More options of the task's loader, as JSON: '{\"shots\": 4}'."}
@@ -52,6 +55,13 @@ def configurations() -> list[str]:
     return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
 
 
+def method_names() -> list[str]:
+    """Names of the methods: each has a file."""
+    folder = files("trl_diffusion") / "trainer"
+    names = {path.name.removesuffix("_trainer.py") for path in folder.iterdir() if path.name.endswith("_trainer.py")}
+    return sorted(names - {"base"})
+
+
 def methods() -> dict[str, tuple[type, type]]:
     """Configuration and trainer of each method, by its name."""
     from .. import trainer
@@ -66,15 +76,15 @@ def methods() -> dict[str, tuple[type, type]]:
 
 
 def run(words: Sequence[str]) -> int:
-    kinds = methods()
-    description = DESCRIPTION.format(methods=", ".join(kinds), configs=", ".join(configurations()))
+    names = method_names()
+    description = DESCRIPTION.format(methods=", ".join(names), configs=", ".join(configurations()))
     if not words or words[0] in ("-h", "--help"):
         print(f"usage: trl-diffusion train <method> [options]\n\n{description}")
         return 0 if words else 2
-    if words[0] not in kinds:
-        print(f"error: {unrecognised(words[:1], list(kinds))}; methods are {', '.join(kinds)}", file=sys.stderr)
+    if words[0] not in names:
+        print(f"error: {unrecognised(words[:1], names)}; methods are {', '.join(names)}", file=sys.stderr)
         return 2
-    return _run(words[0], list(words[1:]), *kinds[words[0]], description)
+    return _run(words[0], list(words[1:]), *methods()[words[0]], description)
 
 
 def parser_of(method: str, config: type, description: str = "") -> Any:
@@ -144,7 +154,7 @@ def _train(trainer_class: Any, args: TrainArguments, config: Any, model_args: An
 
     if model_args.model_name_or_path is None:
         raise ValueError("`--model_name_or_path` says which model to train.")
-    dataset, rewards = _problems(args)
+    dataset, rewards = _problems(args, model_args.model_name_or_path)
     config.model_init_kwargs = (config.model_init_kwargs or {}) | {
         "revision": model_args.model_revision,
         "attn_implementation": model_args.attn_implementation,
@@ -166,12 +176,12 @@ def _train(trainer_class: Any, args: TrainArguments, config: Any, model_args: An
     return 0
 
 
-def _problems(args: TrainArguments) -> tuple[Any, list[Any]]:
+def _problems(args: TrainArguments, model_name: str) -> tuple[Any, list[Any]]:
     """The dataset, and the rewards."""
     from datasets import load_dataset
 
     from ..tasks import get_task
-    from .arguments import problems_of
+    from .arguments import EMBEDDED, problems_of
     from .imports import import_function
 
     if (args.task is None) == (args.dataset_name is None):
@@ -181,6 +191,6 @@ def _problems(args: TrainArguments) -> tuple[Any, list[Any]]:
         if not own:
             raise ValueError("`--dataset_name` needs a `--reward` that judges the answers.")
         return load_dataset(args.dataset_name, split=args.dataset_train_split), own
-    task = get_task(args.task)
+    task, style = get_task(args.task), args.style or ("compact" if model_name.startswith(EMBEDDED) else "reasoning")
     size = 2000 if args.train_size is None and task.generated else args.train_size
-    return problems_of(task, "train", size, args.style, args.task_options), own or task.reward_funcs(args.style)
+    return problems_of(task, "train", size, style, args.task_options), own or task.reward_funcs(style)

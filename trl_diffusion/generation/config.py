@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of the sampler."""
+"""Settings of the sampler.
+
+What needs PyTorch is imported where it is used: the command line describes these settings before it loads that.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,6 @@ import numbers
 import os
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, cast
-
-from ..models.hub import saved_generation_config
-from .approximate_cache import KINDS as APPROXIMATE_CACHES
-from .unmasking import RULES, SCHEDULED_RULES, THRESHOLD_RULES
 
 
 if TYPE_CHECKING:
@@ -132,6 +131,8 @@ class DiffusionGenerationConfig:
             `TypeError`: If a value has the wrong type.
             `ValueError`: If a value, or a combination of values, has no meaning.
         """
+        from .unmasking import RULES, SCHEDULED_RULES, THRESHOLD_RULES
+
         self._check_types()
         for name in ("max_new_tokens", "block_length"):
             if getattr(self, name) < 1:
@@ -177,10 +178,11 @@ class DiffusionGenerationConfig:
             )
 
     def _check_cache(self) -> None:
-        if self.approximate_cache is not None and self.approximate_cache not in APPROXIMATE_CACHES:
+        from .approximate_cache import KINDS
+
+        if self.approximate_cache is not None and self.approximate_cache not in KINDS:
             raise ValueError(
-                f"`approximate_cache` must be one of {', '.join(map(repr, APPROXIMATE_CACHES))}, got "
-                f"{self.approximate_cache!r}."
+                f"`approximate_cache` must be one of {', '.join(map(repr, KINDS))}, got {self.approximate_cache!r}."
             )
         for name in ("cache_refresh_interval", "drift_check_rate"):
             if getattr(self, name) and self.approximate_cache is None:
@@ -264,6 +266,8 @@ class DiffusionGenerationConfig:
         Raises:
             `ValueError`: If there are none.
         """
+        from ..models.hub import saved_generation_config
+
         return cls._read(saved_generation_config(os.fspath(name), {"revision": revision}), f"{name!r}", overrides)
 
     @classmethod
@@ -308,6 +312,8 @@ class DiffusionGenerationConfig:
 
     def describe(self) -> dict[str, Any]:
         """The settings that matter for a reported number, as plain values."""
+        from .unmasking import SCHEDULED_RULES
+
         settings: dict[str, Any] = {"unmasking": self.unmasking}
         if self.unmasking in SCHEDULED_RULES:
             settings["steps"] = self.max_denoising_steps or self.max_new_tokens

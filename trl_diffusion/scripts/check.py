@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import warnings
 from dataclasses import asdict, dataclass, field
@@ -264,6 +265,20 @@ def _count(text: str) -> int:
     return value
 
 
+def _gib(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:  # also refuses NaN
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
+    return value
+
+
+def _coefficient(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number that is not below 0, got {text}")
+    return value
+
+
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's."""
     parser = argparse.ArgumentParser(
@@ -279,8 +294,10 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--num_processes", type=_count, default=1, help="Devices.")
     parser.add_argument("--gradient_accumulation_steps", type=_count, default=1, help="Micro-batches of an update.")
     parser.add_argument("--sampler_batch_size", type=_count, help="Completions decoded at a time, if not all.")
-    parser.add_argument("--beta", type=float, default=0.0, help="Of the KL term, for which --full keeps a reference.")
-    parser.add_argument("--device_memory", type=float, default=80.0, help="GiB of each device.")
+    parser.add_argument(
+        "--beta", type=_coefficient, default=0.0, help="Of the KL term, for which --full keeps a reference."
+    )
+    parser.add_argument("--device_memory", type=_gib, default=80.0, help="GiB of each device.")
     weights = parser.add_mutually_exclusive_group()
     weights.add_argument("--load_in_4bit", action="store_true")
     weights.add_argument("--load_in_8bit", action="store_true")

@@ -73,11 +73,7 @@ def fastest(memories: dict[str, Memory], device_memory: float) -> str | None:
 
 def command(run: Run, engine: str) -> str:
     """The command line that trains with DiFFPO."""
-    launch = ["python"]
-    if run.processes > 1:
-        launch = ["accelerate", "launch", "--config_file", f"examples/accelerate_configs/{engine}.yaml"]
-        launch += ["--num_processes", str(run.processes)]
-    options = ["--model_name_or_path", run.model, "--dataset_name", "<dataset>", "--output_dir", "<folder>"]
+    options = ["--model_name_or_path", run.model, "--task", "<task>", "--output_dir", "<folder>"]
     options += ["--per_device_train_batch_size", str(run.batch_size)]
     if run.micro_batches > 1:
         options += ["--gradient_accumulation_steps", str(run.micro_batches)]
@@ -93,7 +89,9 @@ def command(run: Run, engine: str) -> str:
         options += ["--use_peft", "--lora_r", str(run.lora_r), "--dtype", "bfloat16"]
     if run.bits != 16:
         options += [f"--load_in_{run.bits}bit"]
-    return shlex.join([*launch, "examples/diffpo.py"]) + " \\\n    " + " ".join(map(_quoted, options))
+    if run.processes > 1:
+        options += ["--accelerate_config", engine, "--num_processes", str(run.processes)]
+    return "trl-diffusion train diffpo \\\n    " + " ".join(map(_quoted, options))
 
 
 def _quoted(option: str) -> str:

@@ -32,11 +32,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from .. import DiFFPOConfig, DiFFPOTrainer, DiffusionGenerationConfig, embedded
 from ..evaluation import Evaluation, accuracy_at, evaluate, frontier, frontier_settings
-from ..rewards import countdown_reward, sudoku_reward
-from ..tasks import countdown, sudoku
+from ..tasks import get_task
 
 
-TASKS = {"sudoku": (sudoku, sudoku_reward), "countdown": (countdown, countdown_reward)}
 MARGIN = 0.02  # greedy accuracies within two points count as the same
 
 # What differs between the embedded models and a model from the Hub. All can be given on the command line.
@@ -56,7 +54,7 @@ HUB_FRONTIER = {
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", choices=sorted(TASKS), default="sudoku")
+    parser.add_argument("--task", choices=list(EMBEDDED_DEFAULTS), default="sudoku")
     parser.add_argument("--model", help="Hub id or folder. Default: the embedded model of the task.")
     parser.add_argument("--steps", type=int, help="Updates.")
     parser.add_argument("--learning_rate", type=float)
@@ -299,24 +297,27 @@ def main(argv: list[str] | None = None) -> Summary:
         # busy machine.
         torch.set_num_threads(1)
 
-    task, reward = TASKS[args.task]
+    task = get_task(args.task)
     path, style = (args.model, "instruct") if args.model else (embedded.path(args.task), "compact")
     # Under LoRA the frozen weights may be bfloat16; trained ones must not, since small updates would round away.
     dtype = torch.bfloat16 if args.use_peft and torch.cuda.is_available() else torch.float32
     tokenizer = AutoTokenizer.from_pretrained(path)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, device_map=device)
-    canvas = HUB_CANVAS if args.model else dict.fromkeys(("max_new_tokens", "block_length"), task.COMPLETION_LENGTH)
-    rollout = DiffusionGenerationConfig(**canvas, entropy_bound=args.entropy_bound, temperature=1.0)
-    held_out = task.make_dataset("test", args.eval_prompts, style=style)
-    train_set = task.make_dataset("train", max(500, args.steps * args.batch_size // args.num_generations), style=style)
+    decoder: dict[str, Any] = {"entropy_bound": args.entropy_bound, "temperature": 1.0}
+    if args.model:
+        rollout = DiffusionGenerationConfig(**HUB_CANVAS | decoder)
+    else:  # it carries the length of its canvas
+        rollout = DiffusionGenerationConfig.from_model(model, **decoder)
+    held_out = task.load("test", args.eval_prompts, style=style)
+    train_set = task.load("train", max(500, args.steps * args.batch_size // args.num_generations), style=style)
 
     grid: dict[str, Any] = HUB_FRONTIER if args.model else {}
-    before = measure(model, tokenizer, held_out, reward, rollout, "before", **grid)
+    before = measure(model, tokenizer, held_out, task.reward, rollout, "before", **grid)
     began = time.perf_counter()
-    trainer = train(args, model, tokenizer, train_set, reward, rollout)
+    trainer = train(args, model, tokenizer, train_set, task.reward, rollout)
     training_seconds = time.perf_counter() - began
-    after = measure(trainer.model, tokenizer, held_out, reward, rollout, "after", **grid)
+    after = measure(trainer.model, tokenizer, held_out, task.reward, rollout, "after", **grid)
 
     trainer.save_model(str(Path(args.output_dir) / "model"))
     summary = summarize(before, after)

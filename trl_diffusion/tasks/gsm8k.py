@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GSM8K: grade-school word problems whose answer is a number. 7,473 for training, 1,319 for testing."""
+"""
+GSM8K: grade-school word problems whose answer is a number. 7,473 for training, 1,319 for testing.
+
+[GSM8K-Platinum](https://huggingface.co/papers/2502.03461) is a revision of those for testing, 1,209 of them: ambiguous
+problems were left out, and wrong answers put right. AGRPO is tested on it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,8 @@ from .splits import Split, check_split
 
 
 HUB_ID = "openai/gsm8k"
-HUB_CONFIG = "main"
+PLATINUM_ID = "madrylab/gsm8k-platinum"
+HUB_CONFIG = "main"  # of both
 WHAT = "the final number"
 
 EXAMPLES = (
@@ -61,6 +67,7 @@ def load(
     seed: int = 0,
     style: str = "reasoning",
     shots: int = 0,
+    platinum: bool = False,
     source: str = "hub",
     revision: str | None = None,
 ) -> Dataset:
@@ -78,13 +85,16 @@ def load(
             Prompt format: `"instruct"`, `"reasoning"` or `"boxed"`.
         shots (`int`, *optional*, defaults to `0`):
             Worked examples before each problem, up to four.
+        platinum (`bool`, *optional*, defaults to `False`):
+            Whether to test on `madrylab/gsm8k-platinum`. It has no problems for training: those are GSM8K's.
         source (`str`, *optional*, defaults to `"hub"`):
             `"hub"` for `openai/gsm8k`, `"sample"` for two dozen problems of the same kind that need no network.
         revision (`str`, *optional*):
-            Branch, tag or commit of the dataset on the Hub.
+            Branch, tag or commit of the split's dataset on the Hub.
 
     Returns:
-        [`~datasets.Dataset`]: columns `prompt` (a conversation) and `answer` (a number as text).
+        [`~datasets.Dataset`]: columns `prompt` (a conversation) and `answer` (a number as text); of GSM8K-Platinum
+        `cleaning_status`, too, which says how its answer was confirmed.
 
     Raises:
         `ValueError`: If an argument is none of these.
@@ -92,15 +102,18 @@ def load(
     check_split(split)
     examples, ask = choose(EXAMPLES, shots), "\n\n" + instruction(WHAT, style)
     if source == "hub":
-        problems = load_from_hub(HUB_ID, HUB_CONFIG, split, revision)
+        problems = load_from_hub(PLATINUM_ID if platinum and split == "test" else HUB_ID, HUB_CONFIG, split, revision)
     elif source == "sample":
         problems = load_sample("gsm8k", split)
     else:
         raise ValueError(f"`source` must be 'hub' or 'sample', got {source!r}.")
     return map_rows(
         select(problems, size, seed),
-        lambda row: {
-            "prompt": conversation(row["question"].strip(), ask, style, examples),
-            "answer": gold_answer(row["answer"]),
-        },
+        lambda row: (
+            {
+                "prompt": conversation(row["question"].strip(), ask, style, examples),
+                "answer": gold_answer(row["answer"]),
+            }
+            | {name: row[name] for name in ("cleaning_status",) if name in row}
+        ),
     )

@@ -84,6 +84,7 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         Task("gsm8k", gsm8k.load, gsm8k_reward),
+        Task("gsm8k-platinum", partial(gsm8k.load, platinum=True), gsm8k_reward),
         Task("math500", math500.load, math_reward, completion_length=512),
         Task("countdown", countdown.make_dataset, countdown_reward, generated=True),
         Task(

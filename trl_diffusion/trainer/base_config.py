@@ -7,7 +7,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from transformers.utils import is_torch_bf16_gpu_available
 from trl import GRPOConfig
@@ -283,6 +283,11 @@ class DiffusionGRPOConfig(GRPOConfig):
     def max_nfe(self) -> int:
         """Most denoising steps that a rollout can take."""
         return self.max_denoising_steps or self.max_completion_length
+
+    @property
+    def prompts_per_rollout(self) -> int:
+        """Prompts that are answered before the policy is updated, those of all processes."""
+        return cast(int, self.generation_batch_size) // cast(int, self.num_generations)
 
     def generation_config(self, eos_token_ids: tuple[int, ...] = ()) -> DiffusionGenerationConfig:
         """The sampler's settings in rollouts."""

@@ -87,9 +87,10 @@ class DiffusionGRPOTrainer(GRPOHooks):
             raise TypeError(f"`args` must be a {self._config_class.__name__}, got {type(args).__name__}.")
         check_output_dir(args)
         check_processing_class(processing_class)
-        for dataset, name in ((train_dataset, "train_dataset"), (eval_dataset, "eval_dataset")):
+        prompts = args.prompts_per_rollout
+        for dataset, name, least in ((train_dataset, "train_dataset", prompts), (eval_dataset, "eval_dataset", 1)):
             if dataset is not None:
-                check_dataset(dataset, name)
+                check_dataset(dataset, name, least)
         check_model(model, args, peft_config)
         if quantization_config is not None and not isinstance(model, str):
             raise ValueError("`quantization_config` has no effect on a model that is loaded already. Pass its id.")
@@ -269,8 +270,8 @@ class DiffusionGRPOTrainer(GRPOHooks):
             raise ValueError(
                 f"A prompt has {longest} tokens{where}, and a canvas of "
                 f"`max_completion_length={self.args.max_completion_length}` leaves room for "
-                f"{self._max_prompt_length} of the {self.model.config.max_position_embeddings} positions that the "
-                "model was trained for. Remove or shorten the prompt, or shorten the canvas."
+                f"{max(self._max_prompt_length, 0)} of the {self.model.config.max_position_embeddings} positions that "
+                "the model was trained for. Remove or shorten the prompt, or shorten the canvas."
             )
 
     def _rollout_seeds(self, prompt_ids: list[list[int]]) -> torch.Tensor:

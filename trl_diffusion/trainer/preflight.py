@@ -157,19 +157,24 @@ def keep_4bit_layers_differentiable(model: torch.nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def check_dataset(dataset: Any, name: str) -> None:
+def check_dataset(dataset: Any, name: str, least: int = 1) -> None:
     """
-    Require a `prompt` column, and refuse images and reserved names.
+    Require a `prompt` column and as many prompts as are needed at a time, and refuse images and reserved names.
 
     Raises:
         `ValueError`: Naming the dataset and its columns.
     """
     if isinstance(dataset, dict):
         for key, part in dataset.items():
-            check_dataset(part, f"{name}[{key!r}]")
+            check_dataset(part, f"{name}[{key!r}]", least)
         return
     if hasattr(dataset, "__len__") and len(dataset) == 0:
         raise ValueError(f"`{name}` is empty.")
+    if hasattr(dataset, "__len__") and len(dataset) < least:  # TRL would say nothing, and train nothing
+        raise ValueError(
+            f"`{name}` has {len(dataset)} prompts, fewer than the {least} of one rollout (the completions of all "
+            "processes and micro-batches, divided by `num_generations`). Take more prompts, or a smaller batch."
+        )
     columns = getattr(dataset, "column_names", None)
     if columns is None:
         return
