@@ -26,7 +26,7 @@ KINDS = ["grid", "continuous"]
 
 def with_head(model=None, scramble=True, **options):
     model = model or make_model(dtype=torch.float64)
-    model.add_threshold_head(ThresholdHeadConfig(**{"initial": 1.0} | options))
+    model.add_threshold_head(ThresholdHeadConfig(**{"initial": 1.5} | options))
     if scramble:  # so that it depends on the prompt
         torch.manual_seed(5)
         torch.nn.init.normal_(model.threshold_head.output.weight, std=0.5)

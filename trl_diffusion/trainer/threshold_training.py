@@ -85,9 +85,10 @@ def _check_head(described: dict[str, Any], args: DiFFPOConfig) -> None:
         ("threshold_grid", "grid"),
         ("threshold_limit", "limit"),
         ("threshold_per_block", "per_block"),
+        (args.unmasking, "initial"),  # where the head starts has the rule's name
     ):
-        value = getattr(args, option)
-        if value != defaults[option] and value != described[name]:
+        value = getattr(args, option, None)
+        if value != defaults.get(option) and value != described[name]:
             raise ValueError(
                 f"`{option}={value!r}`: the model has a threshold head already, with {described[name]!r}. Leave the "
                 "option unset to train that one, or pass a model that was loaded without its head "
