@@ -53,13 +53,13 @@ quickstart: setup
 test test-fast test-distributed: export HF_HUB_OFFLINE = 1
 test test-fast test-distributed: export CI = 1
 test: setup
-	$(BIN)/python -m pytest -n auto -m "not distributed"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not distributed"
 
 test-distributed: setup
-	$(BIN)/python -m pytest -n auto -m distributed
+	$(BIN)/python -m pytest -n auto --dist worksteal -m distributed
 
 test-fast: setup
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .
