@@ -11,7 +11,7 @@ export TOKENIZERS_PARALLELISM = false
 help:
 	@echo "make quickstart   train the embedded model with DiFFPO, print the gain, draw it (5 minutes, no GPU)"
 	@echo "make test         run the tests"
-	@echo "make test-distributed   run those that take several processes, and minutes"
+	@echo "make test-distributed   run those that take several processes, or a minute"
 	@echo "make test-fast    run the tests that take seconds"
 	@echo "make lint         check style and types"
 	@echo "make docs         build the site into build/docs; what is broken in it fails"

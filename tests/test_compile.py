@@ -49,6 +49,7 @@ def test_rollouts_are_those_of_the_plain_model(kind, tmp_path):
     assert 0 < compiler.frame_count < 20  # one of a kind: one row, several, another length
 
 
+@pytest.mark.distributed
 def test_training_is_that_of_the_plain_model(build, tmp_path, tokenizer):
     path = str(tmp_path / "deep")
     make_model(len(tokenizer), n_layers=10).save_pretrained(path)

@@ -101,6 +101,7 @@ def test_diffusion_script_runs_under_accelerate_launch(tmp_path, model_path):
     assert before.keys() == after.keys() and any((before[k] != after[k]).any() for k in before)
 
 
+@pytest.mark.distributed
 @pytest.mark.slow
 def test_a_script_that_is_started_again_goes_on(tmp_path, model_path):
     arguments = [*options(model_path, tmp_path / "out"), "--block_length", "4", "--save_steps", "1"]

@@ -69,6 +69,7 @@ def rewards(folder):
     return [entry["reward"] for entry in json.loads(state.read_text())["log_history"] if "reward" in entry]
 
 
+@pytest.mark.distributed
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_path_of_a_newcomer(shell):

@@ -35,6 +35,7 @@ def run(hub, tmp_path, *arguments):
     return json.loads((tmp_path / "result.json").read_text())
 
 
+@pytest.mark.distributed
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "how"), [("llada", "full"), ("dream", "full head"), ("a2d-qwen3", "lora"), ("llada", "lora head")]

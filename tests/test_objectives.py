@@ -316,6 +316,7 @@ def divergence(probabilities):
     return sum(w / total * math.log(w / total / max(probabilities[text], 1e-12)) for text, w in weights.items())
 
 
+@pytest.mark.distributed
 @pytest.mark.slow
 def test_dmpo_reaches_the_reward_tilted_distribution_and_reward_maximisers_do_not(tmp_path, tokenizer):
     model_path = uniform_model(tmp_path / "model", tokenizer)

@@ -322,6 +322,7 @@ def _make(run, mark):
     make(run)
 
 
+@pytest.mark.distributed
 @pytest.mark.slow
 def test_a_run_that_was_killed_leaves_nothing_and_is_made_again(tmp_path):
     folder, mark = tmp_path / "records", tmp_path / "mark"
