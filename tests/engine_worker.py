@@ -125,13 +125,14 @@ def in_bf16(name, model_path, folder):
         layer.register_forward_hook(lambda module, args, output: made.append(output.dtype))
         return trainer
 
-    whole = watched(**SAVING)
+    few = SAVING | {"max_steps": 3}
+    whole = watched(**few)
     whole.train()
-    again = watched(**(SAVING | {"save_strategy": "no"}))
+    again = watched(**(few | {"save_strategy": "no"}))
     again.train(resume_from_checkpoint=str(folder / "checkpoint-1"))
     assert set(made) == {torch.bfloat16}, set(made)
     expected = losses(whole)
-    assert len(expected) == 5 and all(map(math.isfinite, expected)), expected
+    assert len(expected) == 3 and all(map(math.isfinite, expected)), expected
     assert near(losses(again), expected) and near(whole_weights(again), whole_weights(whole))
     first = whole.state.log_history[0]
     if "kl" in first and not name.endswith("lora"):  # an adapter that starts at random has left the reference
