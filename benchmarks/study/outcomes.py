@@ -117,22 +117,26 @@ def difference(
     Returns:
         [`Estimate`] of the first less the second; `None` if they share no seed.
     """
-    ours, theirs = study.seeds(task, variant), study.seeds(task, baseline)
-    if baseline == UNTRAINED and theirs:
-        theirs = dict.fromkeys(ours, theirs[0])
-    seeds = sorted(ours.keys() & theirs.keys())
+    ours, theirs, seeds = _pairs(study, task, variant, baseline)
     if not seeds:
         return None
     values = matrix(ours, seeds, outcome) - matrix(theirs, seeds, other or outcome)
     return crossed_mean(values, clusters(TASKS[task], scale_of(study, task)))
 
 
-def over_frontier(study: Study, task: str, variant: str, baseline: str, decoder: str = "learned") -> Estimate | None:
-    """A variant's point less what the baseline's own bounds reach, by the same seed, in as many passes."""
+def _pairs(
+    study: Study, task: str, variant: str, baseline: str
+) -> tuple[dict[int, Record], dict[int, Record], list[int]]:
+    """The records of both by seed, and the seeds that they share: the untrained model's only one goes with all."""
     ours, theirs = study.seeds(task, variant), study.seeds(task, baseline)
     if baseline == UNTRAINED and theirs:
         theirs = dict.fromkeys(ours, theirs[0])
-    seeds = sorted(ours.keys() & theirs.keys())
+    return ours, theirs, sorted(ours.keys() & theirs.keys())
+
+
+def over_frontier(study: Study, task: str, variant: str, baseline: str, decoder: str = "learned") -> Estimate | None:
+    """A variant's point less what the baseline's own bounds reach, by the same seed, in as many passes."""
+    ours, theirs, seeds = _pairs(study, task, variant, baseline)
     if not seeds:
         return None
     points = [ours[seed].answers[decoder] for seed in seeds]
