@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bound that stands in for a likelihood; and, where the harness is installed, its own evaluation loop."""
+"""The bound that stands in for a likelihood; and the harness's own evaluation loop."""
 
 import itertools
 import math
@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from datasets import Dataset
+from transformers import AutoModelForCausalLM
 
 from trl_diffusion import DiffusionGenerationConfig, embedded
 from trl_diffusion.evaluation import evaluate, generate, likelihood_bound
@@ -65,14 +66,9 @@ def test_bound_of_a_text_does_not_depend_on_the_others(model):
 DIGITS = {"until": ["\n"], "max_gen_toks": 18}
 
 
-@pytest.fixture(scope="module")
-def lm_eval():
-    return pytest.importorskip("lm_eval")
-
-
 @pytest.fixture
-def harness(lm_eval):
-    from trl_diffusion.evaluation import harness
+def harness():
+    from trl_diffusion.evaluation import harness  # imports the harness, which takes seconds
 
     return harness
 
@@ -172,16 +168,19 @@ def test_harness_texts_end_before_stop_strings(make):
 
 
 def test_harness_decoder_comes_from_arguments_model_task(make):
-    lm = make()
+    bare = AutoModelForCausalLM.from_pretrained(embedded.path("sudoku"))
+    del bare.generation_config.diffusion
+    tokenizer = make().tokenizer
+    lm = make(pretrained=bare, tokenizer=tokenizer)
     config, until = lm._settings({"until": "x", "max_gen_toks": 30})
     assert (config.max_new_tokens, config.temperature, until) == (40, 0.0, ["x"])  # whole blocks
     config, _ = lm._settings({"do_sample": True, "temperature": 0.7, "top_k": 5, "max_gen_toks": 20})
     assert (config.temperature, config.top_k, config.max_batch_size) == (0.7, 5, 4)
-    config, _ = make(max_new_tokens=60, temperature=0.2)._settings({"do_sample": False, "max_gen_toks": 20})
+    lm = make(pretrained=bare, tokenizer=tokenizer, max_new_tokens=60, temperature=0.2)
+    config, _ = lm._settings({"do_sample": False, "max_gen_toks": 20})
     assert (config.max_new_tokens, config.temperature) == (60, 0.2)
-    carrying = make().model
-    DiffusionGenerationConfig(max_new_tokens=24, block_length=8, entropy_bound=0.7).attach_to(carrying)
-    lm = make(pretrained=carrying, tokenizer=lm.tokenizer, block_length=24)
+    DiffusionGenerationConfig(max_new_tokens=24, block_length=8, entropy_bound=0.7).attach_to(bare)
+    lm = make(pretrained=bare, tokenizer=tokenizer, block_length=24)
     config, _ = lm._settings({"max_gen_toks": 256})
     assert (config.max_new_tokens, config.block_length, config.entropy_bound) == (24, 24, 0.7)
 
@@ -201,7 +200,9 @@ def test_harness_chat_template(make):
     assert lm.tok_encode("1.2=") == lm.tokenizer("1.2=").input_ids and lm.chat_template(True)
 
 
-def test_harness_refuses_what_has_no_meaning(lm_eval, harness, make):
+def test_harness_refuses_what_has_no_meaning(harness, make):
+    import lm_eval
+
     assert lm_eval.api.registry.get_model("trl-diffusion") is harness.DiffusionLM
     for options, message in (
         ({"batch_size": "auto"}, "`batch_size` must be a positive number, got 'auto'"),
