@@ -112,6 +112,12 @@ class DiffusionGRPOTrainer(GRPOHooks):
             peft_config=peft_config,
         )
         let_gloo_finish_at_exit()
+        self._set_up_model(args)
+        for dataset, name in ((self.train_dataset, "train_dataset"), (self.eval_dataset, "eval_dataset")):
+            self._check_dataset_lengths(dataset, name)
+
+    def _set_up_model(self, args: Any) -> None:
+        """What there is to know of the model now that it is loaded, and whether it can be trained and sampled from."""
         check_reference(args, self.moving_reference is not None and self.shards_parameters)
         if args.torch_compile:
             # A graph for each of: with and without gradient; one row, or more; one prediction, or more; the first
@@ -137,8 +143,6 @@ class DiffusionGRPOTrainer(GRPOHooks):
             self._refresh = RefreshInterval(initial, args.block_length, args.cache_min_ess)
         decoder = replace(self.decoder("train"), learned_threshold="off")
         DiffusionSampler(unwrapped, decoder, self.spec)  # says why not, if it cannot
-        for dataset, name in ((self.train_dataset, "train_dataset"), (self.eval_dataset, "eval_dataset")):
-            self._check_dataset_lengths(dataset, name)
 
     def prepare_model(self, model: str | PreTrainedModel, args: Any, peft_config: Any) -> Any:
         """A place to change the model, or how it is loaded, before it is wrapped. Returns the PEFT configuration."""
