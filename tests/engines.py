@@ -100,10 +100,10 @@ def check(engine, model_path, folder, methods=METHODS):
     return end(start(engine, checks, methods, model_path, folder), folder)
 
 
-def check_two_machines(engine, model_path, folder, methods=METHODS):
+def check_two_machines(engine, model_path, folder, checks, methods):
     """Two launches of a process each, which meet at a port of this machine."""
     port = free_port()
-    first, second = (start(engine, CHECKS, methods, model_path, folder, (rank, port)) for rank in (0, 1))
+    first, second = (start(engine, checks, methods, model_path, folder, (rank, port)) for rank in (0, 1))
     try:
         return end(first, folder)
     finally:

@@ -27,9 +27,9 @@ def one_process(tmp_path_factory, model_path):
 @pytest.mark.parametrize("engine", ["ddp", "zero3", "fsdp2"])
 def test_two_machines(engine, tmp_path, model_path, one_process):
     """Two launches, as on two machines: they train as one process does, and an error of one ends both."""
-    record = check_two_machines(engine, model_path, tmp_path, ["diffpo"])
+    record = check_two_machines(engine, model_path, tmp_path, ["trains", "fails"], ["diffpo"])
     compare_with_one_process(engine, record, one_process)
-    assert record["diffpo"].keys() == {"trains", "resumes", "in_bf16", "uneven", "fails"}
+    assert record["diffpo"].keys() == {"trains", "fails"}
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -38,7 +38,7 @@ def test_engine(engine, tmp_path, model_path, one_process):
     record = check(engine, model_path, tmp_path / "checks")
     assert tuple(record) == METHODS
     compare_with_one_process(engine, record, one_process)
-    kills = check_kills(engine, model_path, tmp_path / "kills")
+    kills = check_kills(engine, model_path, tmp_path / "kills", kills=1)  # the table in the docs is of more
     for method in METHODS:
         compare(kills[method]["trains_on"], record[method]["resumes"], 1e-6)
 

@@ -5,7 +5,7 @@
     python -m benchmarks.study run --groups methods diffpo --seeds 0 1 2 --jobs 2
     python -m benchmarks.study run --groups methods --tasks countdown
     python -m benchmarks.study run --groups tuning                    # a learning rate for each of the main methods
-    python -m benchmarks.study table methods                          # or another group, learned, speed, tuning
+    python -m benchmarks.study table methods                          # or another group, speed, tuning
     python -m benchmarks.study claims                                 # what the papers say, with verdicts
     python -m benchmarks.study curves docs/images/study_curves.png
     python -m benchmarks.study frontier docs/images/study_frontier.png --variants diffpo-speed diffpo-joint
@@ -24,7 +24,7 @@ from .claims import judge
 from .protocol import FULL, SMOKE, TASKS, Scale
 from .records import FOLDER, Study
 from .running import Run, make_all
-from .tables import NOTHING, PAGE, claims_table, filled, sections
+from .tables import LEARNED, NOTHING, PAGE, claims_table, filled, sections
 from .tuning import choosing_runs, tuned_runs
 from .variants import GROUPS, MAIN, UNTRAINED, VARIANTS
 
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 def table(args: argparse.Namespace) -> int:
     for name, lines in sections(Study.read(args.results)):
-        if name.split()[0] in args.names and lines:
+        if name.split()[0].removesuffix(LEARNED) in args.names and lines:
             print(f"{name}\n\n" + "\n".join(lines) + "\n")
     return 0
 
@@ -118,8 +118,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     runs.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     runs.add_argument("--jobs", type=int, default=2, help="runs at a time")
     runs.add_argument("--smoke", action="store_true", help="two updates, to see that all works; needs --results")
-    tables = command(table, "print the tables of groups, or learned, speed, tuning")
-    tables.add_argument("names", nargs="*", default=[*GROUPS, "learned", "speed", TUNING])
+    tables = command(table, "print the tables of groups, or speed, tuning")
+    tables.add_argument("names", nargs="*", default=[*GROUPS, "speed", TUNING])
     command(claims, "print the claims and their verdicts")
     command(page, "write the tables into docs/study.md")
     for function, description in ((curves, "draw accuracy over the training"), (frontier, "draw accuracy and passes")):

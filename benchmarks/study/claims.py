@@ -114,6 +114,13 @@ def _claims() -> list[Claim]:
     add("Joint training beats training the model", DIFFPO, _beyond("sudoku", "diffpo-joint", "diffpo-speed"))
     add("Joint training beats training the sampler", DIFFPO, _beyond("sudoku", "diffpo-joint", "diffpo-sampler"))
     add("The sampler alone is worth training", DIFFPO, _beyond("sudoku", "diffpo-sampler", UNTRAINED))
+    for text, variant, baseline in (
+        ("Where rollouts are right from the start: joint training beats the model", "joint", "diffpo-cool"),
+        ("… and the model at the bound that joint training finds", "joint", "diffpo-cool-bound-1"),
+        ("… and the sampler", "joint", "diffpo-cool-sampler"),
+        ("… the sampler alone is worth training", "sampler", UNTRAINED),
+    ):
+        add(text, DIFFPO, _beyond("sudoku", f"diffpo-cool-{variant}", baseline))
     add("More draws are better: 8 against 1", AGRPO, _less("sudoku", "agrpo", "agrpo-k1"))
     add("… and learn faster", AGRPO, _less("sudoku", "agrpo", "agrpo-k1", "curve"))
     add("Draws by entropy help", f"{AGRPO}, by design", _less("sudoku", "agrpo-k2", "agrpo-k2-uniform"))

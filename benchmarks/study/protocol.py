@@ -25,6 +25,7 @@ from .variants import Variant
 
 
 ROLLOUT_BOUND = 0.1
+SPEED_BONUS = {"speed": 0.5, "haste": 2.0}  # what an answer in no time would earn on top, as a share
 BOUNDS = (0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the greedy frontier, in nats
 TEST_SEED, VALIDATION_SEED = 1, 2
 
@@ -179,9 +180,9 @@ def make_trainer(variant: Variant, task: Task, scale: Scale, seed: int, output_d
     rewards, weights = [task.reward], None
     if variant.reward != "task":
         trained_for = (
-            with_speed_bonus(task.reward, weight=0.5, max_nfe=task.length)
-            if variant.reward == "speed"
-            else permuted(task.reward, scale.group, seed)
+            permuted(task.reward, scale.group, seed)
+            if variant.reward == "permuted"
+            else with_speed_bonus(task.reward, weight=SPEED_BONUS[variant.reward], max_nfe=task.length)
         )
         rewards, weights = [task.reward, trained_for], [0.0, 1.0]
     arguments: dict[str, Any] = {

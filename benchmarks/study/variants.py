@@ -27,7 +27,8 @@ class Variant:
         options (`dict`):
             What differs from the method's defaults and the protocol.
         reward (`str`):
-            `"task"`, `"speed"` (paid more for fewer passes) or `"permuted"` (dealt out at random within the group).
+            `"task"`; `"speed"` or `"haste"`, paid a little or much for fewer passes; or `"permuted"`, dealt out at
+            random within the group.
         mean_field (`bool`):
             Whether DiFFPO's surrogate is replaced by the mean field, without masking the prompt.
     """
@@ -65,9 +66,17 @@ class Group:
     variants: tuple[str, ...]
     tasks: tuple[str, ...] = ("sudoku",)
 
+    @property
+    def learning_thresholds(self) -> tuple[str, ...]:
+        return tuple(key for key in self.variants if VARIANTS[key].learns_threshold)
+
 
 def _diffpo(key: str, reason: str, *, reward: str = "task", mean_field: bool = False, **options: Any) -> Variant:
     return Variant(key, "DiFFPO", reason, options, reward, mean_field)
+
+
+def _cool(key: str, reason: str, **options: Any) -> Variant:
+    return _diffpo(key, reason, reward="haste", temperature=0.3, **options)
 
 
 def _agrpo(key: str, reason: str, draws: int, **options: Any) -> Variant:
@@ -123,6 +132,18 @@ _LIST = [
         regime="joint",
         block_length=10,
         threshold_per_block=True,
+        **JOINT,
+    ),
+    # The same where the model is right from the start, and has all to gain from fewer passes.
+    _cool("diffpo-cool", "the model alone, bound 0.1"),
+    _cool("diffpo-cool-bound-1", "the model alone, bound 1", entropy_bound=1.0),
+    _cool("diffpo-cool-sampler", "the threshold head alone", regime="sampler", **JOINT),
+    _cool("diffpo-cool-joint", "both, a grid of bounds", regime="joint", **JOINT),
+    _cool(
+        "diffpo-cool-joint-continuous",
+        "both, a continuous bound",
+        regime="joint",
+        threshold_head="continuous",
         **JOINT,
     ),
     # DMPO: baseline, objective, masks, temperature of the target.
@@ -182,6 +203,14 @@ GROUPS = {
         (
             "diffpo-speed", "diffpo-sampler", "diffpo-joint", "diffpo-joint-continuous", "diffpo-joint-blocks",
             "diffpo-joint-per-block",
+        ),
+    ),
+    "threshold-cool": Group(
+        "The same with rollouts at temperature 0.3, which are right from the start, and four times the bonus.",
+        "diffpo-cool",
+        (
+            "diffpo-cool", "diffpo-cool-bound-1", "diffpo-cool-sampler", "diffpo-cool-joint",
+            "diffpo-cool-joint-continuous",
         ),
     ),
     "dmpo": Group(
