@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from benchmarks.study import running
 from benchmarks.study.__main__ import main, parse, planned
@@ -39,7 +40,7 @@ from benchmarks.study.protocol import (
 from benchmarks.study.protocol import test_set as held_out
 from benchmarks.study.records import FOLDER, Answers, Record, Study, load, save
 from benchmarks.study.running import Run, make, make_all
-from benchmarks.study.statistics import cluster_values, crossed_mean, holm
+from benchmarks.study.statistics import cluster_values, crossed_mean, detectable, holm
 from benchmarks.study.tables import NOTHING, PAGE, filled, sections
 from benchmarks.study.tuning import RATES, SEED, chosen_rate, tuned_runs
 from benchmarks.study.variants import GROUPS, MAIN, UNTRAINED, VARIANTS
@@ -100,6 +101,14 @@ def test_small_p_values_are_as_rare_as_they_say():
     assert 0.01 < shares[0] < 0.08
     assert shares[1] < 0.02
     assert shares[2] < 0.005  # with approximate degrees of freedom: 0.017
+
+
+def test_the_difference_that_a_study_can_find_by_simulation():
+    rng = np.random.default_rng(6)
+    for seeds, level in ((3, 0.05), (5, 0.01)):
+        studies = detectable(seeds, 2.0, level) + 2.0 * rng.normal(size=(20_000, seeds))
+        found = stats.ttest_1samp(studies, 0, axis=1).pvalue < level
+        assert found.mean() == pytest.approx(0.8, abs=0.015)
 
 
 def test_clusters_are_one_observation_each():

@@ -107,22 +107,27 @@ def _claims() -> list[Claim]:
         listed.append(Claim(text, source, task, *found))
 
     add("Two-times mean-field beats mean field", DIFFPO, _less("sudoku", "diffpo", "diffpo-mf"))
-    add("… without importance weights", DIFFPO, _less("sudoku", "diffpo-unweighted", "diffpo-mf-unweighted"))
+    add(
+        "Two-times mean-field beats mean field, unweighted",
+        DIFFPO,
+        _less("sudoku", "diffpo-unweighted", "diffpo-mf-unweighted"),
+    )
     add("Importance weights help", DIFFPO, _less("sudoku", "diffpo", "diffpo-unweighted"))
-    add("… on the mean field", DIFFPO, _less("sudoku", "diffpo-mf", "diffpo-mf-unweighted"))
+    add("Importance weights help the mean field", DIFFPO, _less("sudoku", "diffpo-mf", "diffpo-mf-unweighted"))
     add("Capping them helps", f"{DIFFPO}, by design", _less("sudoku", "diffpo", "diffpo-no-cap"))
     add("Joint training beats training the model", DIFFPO, _beyond("sudoku", "diffpo-joint", "diffpo-speed"))
     add("Joint training beats training the sampler", DIFFPO, _beyond("sudoku", "diffpo-joint", "diffpo-sampler"))
     add("The sampler alone is worth training", DIFFPO, _beyond("sudoku", "diffpo-sampler", UNTRAINED))
     for text, variant, baseline in (
-        ("Where rollouts are right from the start: joint training beats the model", "joint", "diffpo-cool"),
-        ("… and the model at the bound that joint training finds", "joint", "diffpo-cool-bound-1"),
-        ("… and the sampler", "joint", "diffpo-cool-sampler"),
-        ("… the sampler alone is worth training", "sampler", UNTRAINED),
+        ("Joint training beats training the model", "joint", "diffpo-cool"),
+        ("Joint training beats training the model at the bound that it finds", "joint", "diffpo-cool-bound-1"),
+        ("Joint training beats training the sampler", "joint", "diffpo-cool-sampler"),
+        ("The sampler alone is worth training", "sampler", UNTRAINED),
     ):
-        add(text, DIFFPO, _beyond("sudoku", f"diffpo-cool-{variant}", baseline))
+        found = _beyond("sudoku", f"diffpo-cool-{variant}", baseline)
+        add(f"{text}, where rollouts are right from the start", DIFFPO, found)
     add("More draws are better: 8 against 1", AGRPO, _less("sudoku", "agrpo", "agrpo-k1"))
-    add("… and learn faster", AGRPO, _less("sudoku", "agrpo", "agrpo-k1", "curve"))
+    add("More draws learn faster: 8 against 1", AGRPO, _less("sudoku", "agrpo", "agrpo-k1", "curve"))
     add("Draws by entropy help", f"{AGRPO}, by design", _less("sudoku", "agrpo-k2", "agrpo-k2-uniform"))
     add("Stratified draws help", f"{AGRPO}, by design", _less("sudoku", "agrpo-k2", "agrpo-k2-unstratified"))
     add("The exact gradient beats one random mask", AGRPO, _less("sudoku", "agrpo", "uni-grpo"))
@@ -132,7 +137,11 @@ def _claims() -> list[Claim]:
     for method, source in SURPASSING.items():
         add(f"diffu-GRPO is surpassed by {method}", source, _less("sudoku", method, "diffu-grpo"))
     for method in MAIN[1:]:
-        add(f"… learns slower than {method}", SURPASSING[method], _less("sudoku", method, "diffu-grpo", "curve"))
+        add(
+            f"diffu-GRPO learns slower than {method}",
+            SURPASSING[method],
+            _less("sudoku", method, "diffu-grpo", "curve"),
+        )
     for method in MAIN[1:]:
         found = _less("countdown", method, "diffu-grpo")
         add(f"diffu-GRPO is surpassed by {method}", SURPASSING[method], found, "countdown")

@@ -102,25 +102,15 @@ def mean(study: Study, task: str, variant: str, outcome: Outcome) -> Estimate | 
     return crossed_mean(matrix(records, sorted(records), outcome), clusters(TASKS[task], scale_of(study, task)))
 
 
-def difference(
-    study: Study, task: str, variant: str, baseline: str, outcome: Outcome, other: Outcome | None = None
-) -> Estimate | None:
+def difference(study: Study, task: str, variant: str, baseline: str, outcome: Outcome) -> Estimate | None:
     """
-    Of two variants, on the same problems and by the same seeds; the untrained model has none of its own.
-
-    Args:
-        study, task, variant, baseline, outcome:
-            What to compare.
-        other (`Outcome`, *optional*):
-            Outcome of the baseline, if another: it receives the record of the baseline.
-
-    Returns:
-        [`Estimate`] of the first less the second; `None` if they share no seed.
+    The first variant less the second, on the same problems and by the same seeds; the untrained model has none of its
+    own. `None` if they share no seed.
     """
     ours, theirs, seeds = _pairs(study, task, variant, baseline)
     if not seeds:
         return None
-    values = matrix(ours, seeds, outcome) - matrix(theirs, seeds, other or outcome)
+    values = matrix(ours, seeds, outcome) - matrix(theirs, seeds, outcome)
     return crossed_mean(values, clusters(TASKS[task], scale_of(study, task)))
 
 

@@ -16,6 +16,7 @@ are the same. A bootstrap over three seeds would give intervals that are too nar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -38,12 +39,15 @@ class Estimate:
             Two-sided, of the mean being 0.
         seeds (`int`):
             Number of seeds. With one, the interval is of this training and no other.
+        spread (`float`):
+            Standard deviation of the seeds' means; NaN with one seed.
     """
 
     mean: float
     interval: tuple[float, float]
     p_value: float
     seeds: int
+    spread: float
 
 
 def crossed_mean(values: np.ndarray, clusters: Sequence[int] | None = None) -> Estimate:
@@ -63,8 +67,9 @@ def crossed_mean(values: np.ndarray, clusters: Sequence[int] | None = None) -> E
     if clusters is not None:
         values = cluster_values(values, clusters)
     seeds, mean = len(values), float(values.mean())
+    spread = float(values.mean(1).std(ddof=1)) if seeds > 1 else math.nan
     if np.ptp(values) == 0:
-        return Estimate(mean, (mean, mean), float(mean == 0), seeds)
+        return Estimate(mean, (mean, mean), float(mean == 0), seeds, spread)
     errors, weights = _standard_errors(values)
 
     def p_value(distance: float) -> float:
@@ -74,7 +79,7 @@ def crossed_mean(values: np.ndarray, clusters: Sequence[int] | None = None) -> E
     while p_value(farthest) > 0.05:
         farthest *= 2
     half = optimize.brentq(lambda distance: p_value(distance) - 0.05, 0, farthest)
-    return Estimate(mean, (mean - half, mean + half), p_value(abs(mean)), seeds)
+    return Estimate(mean, (mean - half, mean + half), p_value(abs(mean)), seeds, spread)
 
 
 def _standard_errors(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -122,6 +127,29 @@ def cluster_values(values: np.ndarray, clusters: Sequence[int]) -> np.ndarray:
     sizes = members.sum(0)
     means = values.mean(1, keepdims=True)
     return means + (values @ members - means * sizes) * len(sizes) / sizes.sum()
+
+
+def detectable(seeds: int, spread: float, level: float, power: float = 0.8) -> float:
+    """
+    The smallest true difference that a study finds, more often than not.
+
+    Args:
+        seeds (`int`):
+            Number of seeds.
+        spread (`float`):
+            Standard deviation of the difference over seeds. That problems are a sample as well makes it harder.
+        level (`float`):
+            Of the two-sided test.
+        power (`float`, *optional*, defaults to `0.8`):
+            Share of such studies that find it.
+
+    Returns:
+        `float`, in the unit of the spread: by the noncentral t-distribution.
+    """
+    error, needed = spread / math.sqrt(seeds), stats.t.isf(level / 2, seeds - 1)
+    return optimize.brentq(
+        lambda difference: stats.nct.sf(needed, seeds - 1, difference / error) - power, 0, 10 * needed * error
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from .claims import judge
+from .claims import CLAIMS, CONTRADICTED, LEVEL, MISSING, SUPPORTED, UNDECIDED, judge
 from .markdown import percent, points, probability, rows
 from .outcomes import (
-    at_equal_passes,
+    at_passes,
     difference,
     greedy,
     learning_curve,
@@ -24,7 +24,7 @@ from .outcomes import (
 )
 from .protocol import TASKS
 from .records import Record, Study
-from .statistics import Estimate, holm
+from .statistics import Estimate, detectable, holm
 from .tuning import tuned_table
 from .variants import GROUPS, UNTRAINED, VARIANTS
 
@@ -41,9 +41,9 @@ def table(study: Study, group: str, task: str) -> list[str]:
     present = [key for key in about.variants if study.seeds(task, key)]
     if not present:
         return []
-    estimates = {
-        key: difference(study, task, key, about.baseline, at_equal_passes) for key in present if key != about.baseline
-    }
+    passes = about.passes or TASKS[task].passes
+    equal = partial(at_passes, passes=passes)
+    estimates = {key: difference(study, task, key, about.baseline, equal) for key in present if key != about.baseline}
     known = {key: estimate for key, estimate in estimates.items() if estimate is not None}
     adjusted = dict(zip(known, holm([e.p_value for e in known.values()]), strict=True))
     fastest = _seconds(study.seeds(task, about.baseline))
@@ -61,7 +61,7 @@ def table(study: Study, group: str, task: str) -> list[str]:
                 f"{statistics.mean(r.answers['bound 0.1'].passes for r in records.values()):.2f}",
                 percent(mean(study, task, key, one_per_pass)),
                 percent(_area(study, task, key)),
-                percent(mean(study, task, key, at_equal_passes)),
+                percent(mean(study, task, key, equal)),
                 points(known.get(key)),
                 probability(adjusted[key]) if key in adjusted else "",
                 f"{seconds / fastest:.2f}" if seconds and fastest else "",
@@ -69,7 +69,7 @@ def table(study: Study, group: str, task: str) -> list[str]:
         )
     heads = (
         "variant", "", "seeds", "sampled", "greedy", "passes", "one per pass", "curve",
-        f"in {TASKS[task].passes:g} passes", f"less `{about.baseline}`", "p", "time",
+        f"in {passes:g} passes", f"less `{about.baseline}`", "p", "time",
     )  # fmt: skip
     return rows(heads, lines)
 
@@ -139,6 +139,32 @@ def claims_table(study: Study) -> list[str]:
     return rows(("claim", "of", "difference", "points", "p", "verdict"), lines)
 
 
+def verdicts(study: Study) -> list[str]:
+    """The claims in short: those that were decided by name, the others by number."""
+    judgements = judge(study)
+    found = {v: [j.claim for j in judgements if j.verdict == v] for v in (SUPPORTED, CONTRADICTED, UNDECIDED, MISSING)}
+    lines = []
+    for verdict in (SUPPORTED, CONTRADICTED):
+        lines += [f"- **{verdict.capitalize()}**: {len(found[verdict])} of {len(CLAIMS)} claims."]
+        lines += [f"    - {claim.text} ({claim.task})." for claim in found[verdict]]
+    return [*lines, f"- **Undecided**: {len(found[UNDECIDED])}. **Not run**: {len(found[MISSING])}."]
+
+
+def power_table(study: Study) -> list[str]:
+    """How large a difference must be for studies of so many seeds to find it."""
+    judgements = [j for j in judge(study) if j.estimate is not None]
+    spreads = [j.estimate.spread for j in judgements if j.estimate.seeds > 1]
+    spread = statistics.median(spreads or [0.0])
+    if not spread:
+        return []
+    lines = [
+        [str(seeds), *(f"{100 * detectable(seeds, spread, LEVEL / tests):.1f}" for tests in (1, len(CLAIMS)))]
+        for seeds in (3, 5, 8, 12)
+    ]
+    heads = (f"seeds (spread {100 * spread:.1f})", "alone", f"first of {len(CLAIMS)} claims")
+    return rows(heads, lines)
+
+
 def sections(study: Study) -> Iterator[tuple[str, list[str]]]:
     """Name and lines of all that the page holds."""
     for group in GROUPS:
@@ -150,6 +176,8 @@ def sections(study: Study) -> Iterator[tuple[str, list[str]]]:
         yield f"speed {task}", speed_table(study, task)
         yield f"tuning {task}", tuned_table(study, task)
     yield "claims", claims_table(study)
+    yield "verdicts", verdicts(study)
+    yield "power", power_table(study)
 
 
 def filled(page: str, study: Study) -> str:

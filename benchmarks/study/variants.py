@@ -59,12 +59,15 @@ class Group:
             Keys.
         tasks (`tuple[str, ...]`):
             On which it is run unless the command line says otherwise.
+        passes (`float`, *optional*):
+            Forward passes per answer at which they are compared, if not those of the task: two blocks take two.
     """
 
     question: str
     baseline: str
     variants: tuple[str, ...]
     tasks: tuple[str, ...] = ("sudoku",)
+    passes: float | None = None
 
     @property
     def learning_thresholds(self) -> tuple[str, ...]:
@@ -124,6 +127,8 @@ _LIST = [
         threshold_head="continuous",
         **JOINT,
     ),
+    # The same in two blocks.
+    _diffpo("diffpo-blocks", "the model alone, two blocks", reward="speed", block_length=10),
     _diffpo("diffpo-joint-blocks", "both, two blocks", reward="speed", regime="joint", block_length=10, **JOINT),
     _diffpo(
         "diffpo-joint-per-block",
@@ -200,10 +205,13 @@ GROUPS = {
     "threshold": Group(
         "Does it pay to learn the threshold, alone or with the model?",
         "diffpo-speed",
-        (
-            "diffpo-speed", "diffpo-sampler", "diffpo-joint", "diffpo-joint-continuous", "diffpo-joint-blocks",
-            "diffpo-joint-per-block",
-        ),
+        ("diffpo-speed", "diffpo-sampler", "diffpo-joint", "diffpo-joint-continuous"),
+    ),
+    "threshold-blocks": Group(
+        "In two blocks: does a bound for each pay?",
+        "diffpo-blocks",
+        ("diffpo-blocks", "diffpo-joint-blocks", "diffpo-joint-per-block"),
+        passes=4.0,
     ),
     "threshold-cool": Group(
         "The same with rollouts at temperature 0.3, which are right from the start, and four times the bonus.",
