@@ -150,14 +150,16 @@ def compare_with_one_process(engine, record, expected):
 
 
 def table(engines):
-    """Markdown: a line per engine, with the seconds that all checks of a method took."""
-    methods = METHODS + ADAPTERS
-    names = [f"`{method.removesuffix('_lora')}`{', LoRA' if method in ADAPTERS else ''}" for method in methods]
-    lines = [f"| engine | {' | '.join(names)} | killed |", "|---" * (len(methods) + 2) + "|"]
+    """Markdown: a line per engine and method; in each cell the seconds that the check took."""
+    lines = ["| engine | method | trains | resumes | bf16 | uneven | fails | killed |", "|---" * 8 + "|"]
     for engine, record in engines.items():
-        seconds = (sum(check["seconds"] for check in record["checks"][method].values()) for method in methods)
-        cells = [f"{s:.0f} s" for s in seconds] + [f"{record['kills']['kills']} times"]
-        lines.append(f"| {engine} | {' | '.join(cells)} |")
+        killed = f"{record['kills']['kills']} times"
+        for method, checks in record["checks"].items():
+            cells = [f"{checks[name]['seconds']:.1f} s" if name in checks else "" for name in CHECKS]
+            cells.append(killed if method in record["kills"] else "")
+            lines.append(f"| {engine} | {method.replace('_lora', ', LoRA')} | {' | '.join(cells)} |")
+    lines += ["", "| engine | killed and started again | in all |", "|---|---|---|"]
+    lines += [f"| {name} | {r['kills']['kills']} times | {r['kills']['seconds']} s |" for name, r in engines.items()]
     return "\n".join(lines)
 
 
