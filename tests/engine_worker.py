@@ -26,7 +26,7 @@ from trl_diffusion.trainer.agreement import anyone_busy
 from trl_diffusion.trainer.process_exit import let_gloo_finish_at_exit
 
 from .distributed_worker import make_variant
-from .engines_on_cpu import engine_of, prepare
+from .engines_on_cpu import engine_of, prepare, units_of
 from .trainers import PROMPTS, losses
 
 
@@ -45,6 +45,8 @@ def trains(name, model_path, folder):
     """Losses, gradients and weights, to compare with those of one process."""
     trainer = make_variant(name, model_path, folder)
     trainer.train()
+    if trainer.ref_model is not None:
+        assert units_of(trainer.ref_model) == units_of(trainer.model)
     history = trainer.state.log_history
     return {
         "engine": engine_of(trainer),

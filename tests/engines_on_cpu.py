@@ -6,6 +6,8 @@ quietly train with DDP in FSDP's place.
 
 import os
 
+from torch.distributed.fsdp import FSDPModule
+
 
 EVERYTHING_IS_SHARDED = {
     "stage3_param_persistence_threshold": 0,
@@ -67,3 +69,8 @@ def engine_of(trainer):
     parameters = list(trainer.model.parameters())
     whole = [p.numel() > 0 and not hasattr(p, "full_tensor") for p in parameters]
     return [type(engine).__name__, stage, sum(whole) / len(parameters)]
+
+
+def units_of(model):
+    """The modules that FSDP2 gathers by themselves."""
+    return [name for name, module in model.named_modules() if isinstance(module, FSDPModule)]

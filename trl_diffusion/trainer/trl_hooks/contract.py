@@ -9,6 +9,7 @@ import warnings
 import trl
 from packaging.version import Version
 from trl import GRPOTrainer
+from trl.trainer import grpo_trainer
 
 
 TRL_TESTED = ("1.16", "1.17")  # from, up to but without
@@ -70,6 +71,8 @@ def check_trl() -> None:
             problems.append(f"GRPOTrainer.{name} is missing")
         elif not set(expected) <= set(parameters):
             problems.append(f"GRPOTrainer.{name} takes {parameters}, expected {expected}")
+    if not hasattr(grpo_trainer, "prepare_fsdp"):
+        problems.append("trl.trainer.grpo_trainer.prepare_fsdp is missing")
     if problems:
         raise ImportError(misfit(problems))
     if not Version(TRL_TESTED[0]) <= Version(trl.__version__) < Version(TRL_TESTED[1]):

@@ -31,6 +31,7 @@ from ..reward_checks import RewardErrors
 from .buffer import BufferHooks
 from .contract import ATTRIBUTES, misfit
 from .logs import LogHooks
+from .reference import reference_by_layers
 
 
 class GRPOHooks(BufferHooks, LogHooks, MethodInterface, GRPOTrainer):
@@ -48,7 +49,8 @@ class GRPOHooks(BufferHooks, LogHooks, MethodInterface, GRPOTrainer):
     _scores: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+        with reference_by_layers():
+            super().__init__(*args, **kwargs)
         if missing := [name for name in ATTRIBUTES if not hasattr(self, name)]:
             raise ImportError(misfit([f"GRPOTrainer.{name} is missing" for name in missing]))
         self._reward_errors = RewardErrors()
