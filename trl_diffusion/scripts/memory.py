@@ -138,8 +138,7 @@ class Memory:
         accumulates (`bool`):
             Whether gradients of earlier micro-batches are there while the next one is computed.
         rollout (`float`):
-            The most that a rollout takes: what is held, gathered and cast to decode or to score, a forward pass, and
-            one chunk of logits.
+            The most that a rollout takes: what is held, gathered and cast, a forward pass, and one chunk of logits.
         update (`float`):
             The most that an update takes, with gradient checkpointing, TRL's default.
     """
@@ -164,9 +163,7 @@ class Memory:
 
     def __post_init__(self) -> None:
         held = self.weights + self.reference + self.optimizer + self.buckets
-        # Autocast keeps the copies of the policy's weights while the reference is scored.
-        scoring = self.units + (2 if self.reference else 1) * self.cast
-        self.rollout = held + max(self.gathered + self.cast, scoring) + self.decoding + self.logits
+        self.rollout = held + self.gathered + self.cast + self.decoding + self.logits
         passing = self.units + self.cast + self.checkpointed + self.logits
         if self.accumulates:
             passing += self.gradients
