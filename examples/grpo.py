@@ -21,7 +21,7 @@ from trl import (
 
 
 def reward_digits(completions, **kwargs):
-    """Share of digits in the answer."""
+    """Share of digits in the answer. It stands for your reward: columns of the dataset arrive in `kwargs`."""
     return [sum(c.isdigit() for c in text) / max(len(text), 1) for text in completions]
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from accelerate.commands import launch
 
-from trl_diffusion.cli import chat
+from trl_diffusion.cli import chat, train
 from trl_diffusion.cli.completion import words_for
 from trl_diffusion.cli.main import COMMANDS, main
-from trl_diffusion.cli.train import method_names, methods
+from trl_diffusion.cli.train import TrainArguments, method_names, methods
 from trl_diffusion.evaluation import load_sweep
 from trl_diffusion.tasks.sudoku import is_solution
 from trl_diffusion.visualization.canvas import MASK
@@ -113,6 +113,12 @@ def test_a_command_that_has_been_understood_knows_the_models(tmp_path):
         (("train", "diffpo", "--accelerate_config", "zero9"), 1, "none of fsdp2, multi_gpu"),
         (("train", "diffpo", *MODEL[:2]), 1, "Either `--task` or `--dataset_name`"),
         (("train", "diffpo", *MODEL[:2], "--dataset_name", "x"), 1, "needs a `--reward`"),
+        (
+            ("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--reward", "json:dumps", "--speed_bonus", "1"),
+            1,
+            "Wrap",
+        ),
+        (("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--speed_bonus", "-1"), 1, "`weight` must be positive"),
         (("env", "now"), 1, "takes no options"),
         (("completion", "fish"), 2, "bash|zsh"),
     ],
@@ -298,6 +304,16 @@ def test_train_and_go_on(tmp_path, capsys):
     capsys.readouterr()
     assert run(*words) == 0  # with the settings of training, which the model carries
     assert len(capsys.readouterr().out.strip()) == 16
+
+
+def test_a_speed_bonus_pays_for_right_answers_alone():
+    arguments = TrainArguments(task="sudoku", style="reasoning", train_size=1, speed_bonus=0.5)
+    dataset, (accuracy, form) = train._problems(arguments, "a-large-model", 10)
+    grid, puzzle = dataset["solution"][0], dataset["puzzle"][0]
+    texts = [f"<reasoning>so</reasoning><answer>{text}</answer>" for text in (grid, grid, "1" * 16)]
+    batch = {"completions": [[{"role": "assistant", "content": text}] for text in texts], "puzzle": [puzzle] * 3}
+    assert accuracy(**batch, nfe=[2, 10, 2]) == [pytest.approx(1.4), 1.0, 0.0]
+    assert form(**batch, nfe=[2, 10, 2]) == [1.0, 1.0, 1.0]
 
 
 def test_train_on_ones_own(tmp_path, monkeypatch):

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recipes: every value says where it comes from, and is taken by the trainer that it is for."""
 
+import ast
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -42,18 +44,26 @@ def understood(words, folder):
     return *parsed, from_words
 
 
+TASKS = ("gsm8k", "math500", "countdown", "sudoku")
+REGIMES = {"sampler": "a threshold", "joint": "LoRA and a threshold"}  # DiFFPO's, beside the model alone
+
+
 def test_every_method_has_its_recipes():
-    assert {path.parent.name for path in RECIPES} == set(train.method_names())
+    expected = set(product(train.method_names(), TASKS))
+    expected |= {("diffpo", f"{task}_{regime}") for task, regime in product(TASKS, REGIMES)}
+    assert {(path.parent.name, path.stem) for path in RECIPES} == expected
     table = (ROOT / "examples" / "recipes" / "README.md").read_text()
-    tasks = ("gsm8k", "math500", "countdown", "sudoku")
     listed = {}
-    for row in re.findall(r"^\| \[(\w+)\]\(\1\) \|(.*)\|$", table, flags=re.MULTILINE):
-        *marks, trained = [cell.strip() for cell in row[1].split("|")]
-        listed |= {(row[0], task): trained for task, mark in zip(tasks, marks, strict=True) if mark == "✓"}
+    for method, regime, row in re.findall(r"^\| \[(\w+)\]\(\1\)(?:, (\w+))? \|(.*)\|$", table, flags=re.MULTILINE):
+        *marks, trained = [cell.strip() for cell in row.split("|")]
+        stems = [f"{task}_{regime}" if regime else task for task in TASKS]
+        listed |= {(method, stem): trained for stem, mark in zip(stems, marks, strict=True) if mark == "✓"}
     found = {}
     for path in RECIPES:
         values = yaml.safe_load(path.read_text())
-        how = "LoRA" if values.get("use_peft") else "all parameters"
+        task, _, regime = path.stem.partition("_")
+        assert values["task"] in (task, f"{task}-hub") and values.get("regime", "model") == (regime or "model")
+        how = REGIMES.get(regime) or ("LoRA" if values.get("use_peft") else "all parameters")
         found[path.parent.name, path.stem] = how + (", 4 bits" if values.get("load_in_4bit") else "")
     assert listed == found
 
@@ -75,6 +85,8 @@ def test_recipe(path, tmp_path):
     assert options.max_completion_length % options.block_length == 0
     # TRL's default multiplies the KL term by the ratio, the papers do not.
     assert not options.beta or options._own_loss or not options.use_bias_correction_kl
+    # Nothing else speaks for a bold threshold.
+    assert (args.speed_bonus is not None) == getattr(options, "learns_threshold", False)
     assert options.output_dir == str(tmp_path) and path.parent.name.replace("_", "-") in values["output_dir"]
     task = get_task(args.task)
     if not task.name.endswith("-hub"):
@@ -105,6 +117,20 @@ def test_its_launch_lines_can_be_typed(path, tmp_path):
     assert model.use_peft == bool(values.get("use_peft")) and model.use_peft == (model.dtype == "bfloat16")
     assert model.use_peft or kind in ("FSDP", "DEEPSPEED")
     assert options.per_device_train_batch_size == values["per_device_train_batch_size"]
+
+
+def test_the_paper_index_and_the_recipes_agree():
+    """What the docs call a paper's setting is that of one of its recipes, at least."""
+    blocks = re.findall(r"^training_args = (\w+)\((.*?)\)$", (ROOT / "docs" / "methods.md").read_text(), re.M | re.S)
+    names = {config.__name__: name for name, (config, _) in train.methods().items()}
+    assert {config for config, _ in blocks} == names.keys()
+    for config, text in blocks:
+        paths = [path for path in RECIPES if path.parent.name == names[config]]
+        values = [yaml.safe_load(path.read_text()) for path in paths]
+        for argument in ast.parse(f"dict({text})", mode="eval").body.keywords:
+            if argument.arg not in ("per_device_train_batch_size", "gradient_accumulation_steps"):  # by the machine
+                value = ast.literal_eval(argument.value)
+                assert value in [recipe.get(argument.arg) for recipe in values], f"{config}: {argument.arg}={value}"
 
 
 def test_the_slurm_script_starts_a_process_for_each_gpu(tmp_path):

@@ -47,6 +47,10 @@ class TrainArguments:
     reward: list[str] | None = field(
         default=None, metadata={"help": "Instead of the task's: functions as TRL takes them, 'module:function'."}
     )
+    speed_bonus: float | None = field(
+        default=None,
+        metadata={"help": "What a right answer to the task would earn on top in no time, as a share of its reward."},
+    )
 
 
 def configurations() -> list[str]:
@@ -154,7 +158,7 @@ def _train(trainer_class: Any, args: TrainArguments, config: Any, model_args: An
 
     if model_args.model_name_or_path is None:
         raise ValueError("`--model_name_or_path` says which model to train.")
-    dataset, rewards = _problems(args, model_args.model_name_or_path)
+    dataset, rewards = _problems(args, model_args.model_name_or_path, config.max_completion_length)
     config.model_init_kwargs = (config.model_init_kwargs or {}) | {
         "revision": model_args.model_revision,
         "attn_implementation": model_args.attn_implementation,
@@ -176,16 +180,19 @@ def _train(trainer_class: Any, args: TrainArguments, config: Any, model_args: An
     return 0
 
 
-def _problems(args: TrainArguments, model_name: str) -> tuple[Any, list[Any]]:
+def _problems(args: TrainArguments, model_name: str, max_nfe: int) -> tuple[Any, list[Any]]:
     """The dataset, and the rewards."""
     from datasets import load_dataset
 
+    from ..rewards import with_speed_bonus
     from ..tasks import get_task
     from .arguments import EMBEDDED, problems_of
     from .imports import import_function
 
     if (args.task is None) == (args.dataset_name is None):
         raise ValueError("Either `--task` or `--dataset_name` says what to learn.")
+    if args.speed_bonus is not None and (args.task is None or args.reward):
+        raise ValueError("`--speed_bonus` is for a task's reward. Wrap your own with `rewards.with_speed_bonus`.")
     own = [import_function(name, "--reward") for name in args.reward or []]
     if args.task is None:
         if not own:
@@ -193,4 +200,7 @@ def _problems(args: TrainArguments, model_name: str) -> tuple[Any, list[Any]]:
         return load_dataset(args.dataset_name, split=args.dataset_train_split), own
     task, style = get_task(args.task), args.style or ("compact" if model_name.startswith(EMBEDDED) else "reasoning")
     size = 2000 if args.train_size is None and task.generated else args.train_size
-    return problems_of(task, "train", size, style, args.task_options), own or task.reward_funcs(style)
+    accuracy, *formats = task.reward_funcs(style)
+    if args.speed_bonus is not None:
+        accuracy = with_speed_bonus(accuracy, args.speed_bonus, max_nfe)
+    return problems_of(task, "train", size, style, args.task_options), own or [accuracy, *formats]

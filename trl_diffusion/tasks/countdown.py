@@ -20,7 +20,8 @@ from .splits import Split, check_split
 
 HUB_ID = "Jiayi-Pan/Countdown-Tasks-3to4"
 OPERATORS = "+-*/"
-COMPLETION_LENGTH = 16  # "(12-10)*11", the longest answer with three two-digit numbers, its end and padding
+COMPLETION_LENGTH = 16  # "(99-(10+11))*12", the longest answer with four two-digit numbers, and its end
+FOUR_NUMBERS: dict[str, Any] = {"count": 4, "largest": 99, "operators": "+-*/"}  # options of the task `countdown4`
 
 
 def _belongs_to(numbers: list[int], split: Split) -> bool:

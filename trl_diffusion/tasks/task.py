@@ -89,7 +89,7 @@ TASKS: dict[str, Task] = {
         Task("countdown", countdown.make_dataset, countdown_reward, generated=True),
         Task(
             "countdown4",
-            partial(countdown.make_dataset, count=4, largest=99, operators="+-*/"),
+            partial(countdown.make_dataset, **countdown.FOUR_NUMBERS),
             countdown_reward,
             generated=True,
         ),
