@@ -149,6 +149,11 @@ def test_score_counts_what_can_be_counted_by_hand():
     assert e.pass_at[2][1] == pytest.approx(wilson_interval(2, 3))
 
 
+def test_nothing_is_not_scored():
+    with pytest.raises(ValueError, match="no samples"):
+        score(Generations(some(["1"]).header, []), is_right)
+
+
 def test_asynchronous_and_wrong_rewards():
     async def slowly(completions, **kwargs):
         return [1.0] * len(completions)
