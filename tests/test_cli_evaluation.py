@@ -97,7 +97,9 @@ def test_a_frontier_has_one_canvas_and_temperature(models, tmp_path, capsys):
     ):
         file = tmp_path / f"{number}.jsonl"
         assert run(*some, *words, file, *choice) == 0
-        assert f"temperature {temperature}, max_new_tokens 20, block_length 20" in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert f"All models: temperature {temperature}, 20 tokens in blocks of 20" in out
+        assert f"all: temperature {temperature}, max_new_tokens 20, block_length 20" in out
         decoders = [point.decoder for points in load_sweep(file).values() for point in points]
         assert len(decoders) == 6 and {decoder["temperature"] for decoder in decoders} == {temperature}
 

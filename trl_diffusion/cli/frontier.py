@@ -78,7 +78,8 @@ def run(words: Sequence[str]) -> int:
     frontier_settings(decoder, **grid)  # what has no meaning is found now
     processes = PartialState()
     if processes.is_main_process:
-        print(f"All models are decoded on the canvas and at the temperature {source}.")
+        canvas = f"{decoder.max_new_tokens} tokens in blocks of {decoder.block_length}"
+        print(f"All models: temperature {decoder.temperature}, {canvas}; as on the command line, else {source}.")
     points = {}
     for name, path in zip(names, args.models, strict=True):
         task, dataset = load_problems(task_args, path)
@@ -139,7 +140,7 @@ def shared_decoder(
     }
     if not carried:
         canvas = {"max_new_tokens": task.completion_length, "block_length": task.block_length, "temperature": 0.0}
-        return DiffusionGenerationConfig(**canvas | chosen), "of the command line and of the task"
+        return DiffusionGenerationConfig(**canvas | chosen), "as the task has it"
     (first, decoder), *others = carried.items()
     for name, other in others:
         one, two = map(_beside_the_rule, (decoder, other))
@@ -150,7 +151,7 @@ def shared_decoder(
                 f"(`--{next(key for key in one if one[key] != two[key])} ...`), or take those of one model: "
                 f"`--decoder_from {first}`."
             )
-    return decoder, f"that {' and '.join(carried)} {'carries' if len(carried) == 1 else 'carry'}"
+    return decoder, f"as {' and '.join(carried)} {'carries' if len(carried) == 1 else 'carry'} it"
 
 
 def _beside_the_rule(config: DiffusionGenerationConfig) -> dict[str, Any]:
