@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run by test_distributed.py with torchrun: every process checks what it sees, and fails with its own message."""
 
+import contextlib
+import io
 import json
 import os
 import sys
@@ -14,8 +16,11 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_diffusion import CollapseGuard, DiffuGRPOConfig, DiffuGRPOTrainer, DiffusionGenerationConfig
-from trl_diffusion.evaluation import generate, load_generations
+from trl_diffusion.cli.main import main
+from trl_diffusion.evaluation import frontier_settings, generate, load_generations, load_sweep, sweep
+from trl_diffusion.evaluation.generate import _Job
 from trl_diffusion.generation import DiffusionSampler
+from trl_diffusion.tasks import get_task
 from trl_diffusion.trainer.checkpoints import CheckpointError
 from trl_diffusion.trainer.process_exit import let_gloo_finish_at_exit
 from trl_diffusion.trainer.trl_hooks import logs as log_hooks
@@ -317,6 +322,39 @@ def an_evaluation_is_shared(model_path, output_dir):
     assert written(again) == written(alone) and bool(decoded) == state.is_main_process
     assert [p.name for p in Path(output_dir).glob("generations*")] == ["generations.jsonl"]
     assert [entry["processes"] for entry in load_generations(path).header["made_by"]] == [2]
+    state.wait_for_everyone()
+
+
+def a_frontier_is_shared(model_path, output_dir):
+    """The command, with two models: each process decodes a half, and one of them writes and speaks."""
+    state = PartialState(cpu=True)
+    folder, decoded, decode = Path(output_dir), [], _Job.decode
+    _Job.decode = lambda job, keys: decoded.extend(keys) or decode(job, keys)
+    words = ["--models", model_path, model_path, "--names", "one", "two", "--task", "sudoku", "--size", "6"]
+    words += ["--max_new_tokens", "8", "--block_length", "4", "--device", "cpu", "--picture", str(folder / "f.png")]
+    words += ["--entropy_bounds", "0.1", "1.0", "--confidence_thresholds", "0.9", "--tokens_per_step", "2"]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main(["frontier", *words, "--output_file", str(folder / "points.jsonl")]) == 0
+    assert len(decoded) == 2 * 4 * 3  # models, decoders, and half of the problems
+    assert ("passes" in printed.getvalue()) == state.is_main_process
+    state.wait_for_everyone()
+    shared = (folder / "points.jsonl").read_text()
+    if state.is_main_process:
+        assert [path.name for path in folder.glob("points*")] == ["points.jsonl"] and (folder / "f.png").is_file()
+        task, model = get_task("sudoku"), AutoModelForCausalLM.from_pretrained(model_path).eval()
+        tokenizer, config = AutoTokenizer.from_pretrained(model_path), {"max_new_tokens": 8, "block_length": 4}
+        greedy = DiffusionGenerationConfig(**config, temperature=0.0)
+        settings = frontier_settings(
+            greedy, entropy_bounds=[0.1, 1.0], confidence_thresholds=[0.9], tokens_per_step=[2]
+        )
+        alone = sweep(model, tokenizer, task.load("test", 6), task.reward, settings, folder / "alone.jsonl")
+        for points in load_sweep(folder / "points.jsonl").values():
+            assert [(p.nfe, p.accuracy, p.tokens) for p in points] == [(p.nfe, p.accuracy, p.tokens) for p in alone]
+    state.wait_for_everyone()
+    decoded.clear()
+    assert main(["frontier", *words, "--output_file", str(folder / "points.jsonl")]) == 0  # nothing is left to do
+    assert not decoded and (folder / "points.jsonl").read_text() == shared
     state.wait_for_everyone()
 
 

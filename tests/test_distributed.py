@@ -45,6 +45,7 @@ def run(check, output_dir, model_path, processes, **environment):
         "a_guard_stops_all_processes_or_none",
         "a_checkpoint_that_one_process_cannot_write",
         "an_evaluation_is_shared",
+        "a_frontier_is_shared",
     ],
 )
 def test_two_processes(check, tmp_path, model_path):

@@ -80,7 +80,7 @@ def test_the_path_of_a_newcomer(shell):
     assert len(history) == 4 and history[-1] > history[0] + 0.2
     printed = shell(look)
     # Better, beyond what chance explains, and faster.
-    low, high = re.search(r"points \(([-\d.]+) – ([-\d.]+)\)", printed).groups()
+    low, high = re.search(r"points \(([-+\d.]+) – ([-+\d.]+)\)", printed).groups()
     assert 20 < float(low) < float(high)
     assert float(re.search(r"passes per answer *│ *(-?[\d.]+) \(", printed)[1]) < -1
     assert (shell.folder / "report.html").stat().st_size > 10_000

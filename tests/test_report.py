@@ -5,7 +5,9 @@ import itertools
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_diffusion import embedded
 from trl_diffusion.cli.main import main
-from trl_diffusion.evaluation import generate, load_generations, score
+from trl_diffusion.evaluation import Generations, generate, load_generations, score
 from trl_diffusion.rewards import sudoku_reward
 from trl_diffusion.tasks import sudoku
 from trl_diffusion.visualization import colour_of
@@ -73,6 +75,84 @@ def test_samples_can_be_watched_step_by_step(generations):
             ]
 
 
+class Browser:
+    """A page with its script running, in an engine that browsers have, and elements that are made of its tags."""
+
+    def __init__(self, page):
+        engine = pytest.importorskip("py_mini_racer", reason="`mini-racer` is among the development packages")
+        self.eval = engine.MiniRacer().eval
+        self.eval(Path(__file__).with_name("dom.js").read_text())
+        for tag, attributes in page.tags:
+            if "id" in attributes:
+                made = f"new Element({json.dumps(tag)}, {json.dumps(attributes)})"
+                self.eval(f"elements[{json.dumps(attributes['id'])}] = {made}; 0")
+        self.eval(f"elements.data.textContent = {json.dumps(page.scripts[0])}; 0")
+        self.eval(page.scripts[1])
+
+    @property
+    def shown(self):
+        return json.loads(self.eval("shown()"))
+
+    def choose(self, element, value, event):
+        self.eval(f"set({json.dumps(element)}, {json.dumps(value)}, {json.dumps(event)})")
+
+
+def test_the_slider_shows_what_the_model_saw(generations):
+    _, made, tokenizer = generations
+    browser = Browser(Page(render_report("a run", samples={"model": made}, tokenizer=tokenizer)))
+    first = browser.shown
+    assert not first["hidden"] and first["sets"] == ["model"] and first["place"] == "1 of 4"
+    for number, sample in enumerate(made.samples):
+        record, passes = sample.trajectory, sample.nfe
+        assert browser.shown["prompt"] == sample.prompt and browser.shown["step"] == passes  # begins with the answer
+        for step in range(passes + 1):
+            browser.choose("step", step, "input")
+            shown = browser.shown
+            assert shown["count"] == f"after {step} of {passes} passes" and shown["place"] == f"{number + 1} of 4"
+            state, written = record.state_before(step, mask_token_id=1)[0].tolist(), record.unmask_step[0].tolist()
+            for (text, kind, colour, title), token, when in zip(shown["tokens"], state, written, strict=True):
+                if token == 1:
+                    assert (text, kind, colour, title) == ("░", "mask", "", "")
+                else:
+                    assert text == ("■" if token == 0 else tokenizer.decode([token]))
+                    assert kind == ("new" if when == step - 1 else "") and title == f"pass {when + 1}"
+                    nearest = round(63 * when / max(passes - 1, 1))  # of 64 colours
+                    assert colour == colour_of(nearest / 63)
+        browser.eval("click('next')")
+    assert browser.shown == first  # the last one is followed by the first
+    browser.eval("click('previous')")
+    assert browser.shown["place"] == "4 of 4" and browser.shown["prompt"] == made.samples[-1].prompt
+
+
+def test_a_sample_can_be_played(generations):
+    _, made, tokenizer = generations
+    sets = {"one": made, "two": Generations(made.header, made.samples[2:])}
+    browser = Browser(Page(render_report("a run", samples=sets, tokenizer=tokenizer)))
+    browser.choose("set", "two", "change")
+    assert browser.shown["place"] == "1 of 2" and browser.shown["prompt"] == made.samples[2].prompt
+    passes = made.samples[2].nfe
+    browser.eval("click('play')")
+    assert (browser.shown["step"], browser.shown["play"]) == (0, "⏸")
+    for step in range(1, passes + 1):
+        assert browser.eval("tick()") == 1 and browser.shown["step"] == step
+        assert browser.shown["count"] == f"after {step} of {passes} passes"
+    assert browser.eval("tick()") == 0 and (browser.shown["step"], browser.shown["play"]) == (passes, "▶")
+    browser.eval("click('play'); tick(); click('play')")  # and paused
+    assert browser.eval("tick()") == 0 and (browser.shown["step"], browser.shown["play"]) == (1, "▶")
+
+
+def test_a_page_without_samples_has_no_place_for_them(generations):
+    browser = Browser(Page(render_report("a run", evaluations={"one": score(generations[1], sudoku_reward)})))
+    assert browser.shown["hidden"] and browser.shown["tokens"] == []
+
+
+def test_what_is_put_in_is_no_place_to_put_something_in(generations):
+    _, made, tokenizer = generations
+    title = "{{ samples }} {{ colours }} {{ nothing }}"
+    text = render_report(title, samples={"{{ title }}": made}, tokenizer=tokenizer)
+    assert f"<h1>{title}</h1>" in text and Page(text).data.keys() == {"{{ title }}"}
+
+
 def test_nothing_that_a_model_writes_leaves_its_place(generations):
     class Hostile:
         def decode(self, ids):
@@ -114,6 +194,25 @@ def test_figures_of_evaluations_and_frontiers(generations):
     text = render_report("a run", evaluations={"one": evaluation}, sweeps={"one": [evaluation], "two": [evaluation]})
     assert f"{100 * evaluation.accuracy:.1f} %" in text and f"{evaluation.nfe:.2f}" in text
     assert text.count("<circle") == 2 and "Accuracy against forward passes" in text
+
+
+def test_frontiers_have_intervals(generations):
+    """A bar from the lower to the upper end through each point, all on the scale of the axis."""
+    evaluation = score(generations[1], sudoku_reward)
+    points = [
+        replace(evaluation, nfe=2.0, accuracy=0.4, interval=(0.2, 0.6)),
+        replace(evaluation, nfe=5.0, accuracy=0.9, interval=(0.8, 1.0)),
+    ]
+    text = render_report("a run", sweeps={"one": points})
+    bars = re.findall(r'<line x1="([\d.]+)" x2="([\d.]+)" y1="([\d.]+)" y2="([\d.]+)" class="interval"', text)
+    circles = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', text)
+    assert len(bars) == len(circles) == 2
+    scale = (float(circles[1][1]) - float(circles[0][1])) / (90 - 40)  # upside down
+    for (x1, x2, y1, y2), (cx, cy), point in zip(bars, circles, points, strict=True):
+        assert x1 == x2 == cx
+        for y, end in ((y1, point.interval[0]), (y2, point.interval[1])):
+            assert float(y) - float(cy) == pytest.approx(scale * 100 * (end - point.accuracy), abs=0.3)
+    assert "temperature 1.0, max_new_tokens 20, block_length 20" in text
 
 
 def test_samples_need_a_tokenizer(generations):

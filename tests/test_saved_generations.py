@@ -205,13 +205,65 @@ def test_damaged_files_are_refused(model, tokenizer, dataset, tmp_path):
     generate(model, tokenizer, dataset, CONFIG, path)
     lines = lines_of(path)
     path.write_text("\n".join([*lines[:2], lines[2][:50], *lines[3:], ""]))
-    with pytest.raises(ValueError, match=r"line 3 is damaged .*delete the line"):
+    with pytest.raises(ValueError, match=r"line 3 is damaged .*1 of 5 samples are missing .*the same arguments"):
         load_generations(path)
     path.write_text("something else\n")
     with pytest.raises(ValueError, match="does not begin with a header"):
         load_generations(path)
     with pytest.raises(ValueError, match="`path`.*no file of generations"):
         generate(model, tokenizer, dataset, CONFIG, path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message", "made"),
+    [
+        (lambda lines: lines[:6], r"5 of 10 samples are missing \(5 prompts, 2 of each\)", 5),
+        (lambda lines: lines[:1], "10 of 10 samples are missing", 10),
+        (lambda lines: [*lines, *lines[1:4]], "3 samples are there more than once", 0),
+        (lambda lines: [*lines[:-1], lines[1]], "1 of 10 samples are missing .*1 samples are there more than once", 1),
+        (lambda lines: [lines[0], "{}", *lines[2:]], "line 2 is damaged .*1 of 10 samples are missing", 1),
+        (
+            lambda lines: [*lines, lines[-1].replace('"prompt_index": 4', '"prompt_index": 9')],
+            "1 samples are of no prompt",
+            0,
+        ),
+    ],
+    ids=["cut", "a header alone", "appended", "replaced", "damaged", "strange"],
+)
+@pytest.mark.filterwarnings("ignore:.*is damaged")
+def test_a_file_that_is_not_whole_is_refused_and_mended(
+    model, tokenizer, dataset, tmp_path, monkeypatch, lines, message, made
+):
+    """Figures of a part of the problems would look like those of all."""
+    path = tmp_path / "g.jsonl"
+    arguments = usual(model, tokenizer, dataset) | {"path": path, "num_samples": 2}
+    whole = written(generate(**arguments))
+    path.write_text("".join(f"{line}\n" for line in lines(lines_of(path))))
+    with pytest.raises(ValueError, match=f"{message}.*`trl-diffusion eval`.*the same arguments"):
+        load_generations(path)
+    seen = decoded_by(monkeypatch)
+    assert written(generate(**arguments)) == whole and len(seen) == made
+    assert written(load_generations(path)) == whole
+
+
+def test_mending_loses_no_samples(model, tokenizer, dataset, tmp_path, monkeypatch):
+    """A file of three samples per prompt that has been cut, and is asked for two."""
+    path = tmp_path / "g.jsonl"
+    generate(model, tokenizer, dataset, CONFIG, path, num_samples=3)
+    path.write_text("".join(f"{line}\n" for line in lines_of(path)[:-2]))
+    seen = decoded_by(monkeypatch)
+    assert len(generate(model, tokenizer, dataset, CONFIG, path, num_samples=2)) == 10 == len(load_generations(path))
+    assert len(generate(model, tokenizer, dataset, CONFIG, path, num_samples=3)) == 15 == len(load_generations(path))
+    assert seen == [(4, 1), (4, 2)]
+    assert [p.name for p in tmp_path.iterdir()] == ["g.jsonl"]
+
+
+def test_samples_may_stand_in_any_order(model, tokenizer, dataset, tmp_path):
+    path = tmp_path / "g.jsonl"
+    whole = written(generate(model, tokenizer, dataset, CONFIG, path, num_samples=2))
+    header, *lines = lines_of(path)
+    path.write_text("".join(f"{line}\n" for line in [header, *reversed(lines)]))
+    assert written(load_generations(path)) == whole
 
 
 # ---------------------------------------------------------------- what may be asked for

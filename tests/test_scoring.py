@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from trl_diffusion.evaluation import (
     Generation,
     Generations,
     clustered_interval,
     compare,
+    different_settings,
     paired_interval,
     pass_at_k,
     score,
@@ -149,6 +151,20 @@ def test_score_counts_what_can_be_counted_by_hand():
     assert e.pass_at[2][1] == pytest.approx(wilson_interval(2, 3))
 
 
+def test_interval_of_pass_at_k_counts_groups_of_k_samples():
+    """Prompts that are all equally hard, so that samples are as good as independent: six times two groups of two."""
+    e = score(some(["1100", "0110", "0011", "1001", "1010", "0101"]), is_right)
+    value, interval = e.pass_at[2]
+    assert value == pytest.approx(5 / 6)  # of the six pairs of a prompt, one is all wrong
+    assert interval == pytest.approx(binomtest(10, 12).proportion_ci(method="wilson"), abs=1e-6)
+    assert e.pass_at[1][1] == pytest.approx(binomtest(12, 24).proportion_ci(method="wilson"), abs=1e-6)
+
+
+def test_nothing_is_not_scored():
+    with pytest.raises(ValueError, match="no samples"):
+        score(Generations(some(["1"]).header, []), is_right)
+
+
 def test_asynchronous_and_wrong_rewards():
     async def slowly(completions, **kwargs):
         return [1.0] * len(completions)
@@ -240,6 +256,53 @@ def test_comparison_of_different_prompts_is_refused():
     other = of_samples([one.samples[0], replace(one.samples[1], prompt="another")])
     with pytest.raises(ValueError, match="differ in prompt 1"):
         compare(one, other, is_right)
+
+
+def test_comparison_of_other_decoders_has_to_be_asked_for():
+    first = some(["1", "0"], temperature=0.0, confidence_threshold=0.5, eos_token_ids=[3, 4])
+    second = some(["1", "1"], temperature=1.0, max_denoising_steps=64, eos_token_ids=[4, 3])
+    with pytest.raises(ValueError, match="temperature 0.0 and 1.0.*`allow_different_settings=True`") as caught:
+        compare(first, second, is_right)
+    assert "confidence_threshold" not in str(caught.value)  # of a rule that neither uses
+    result = compare(first, second, is_right, allow_different_settings=True)
+    assert result.settings == {"temperature": (0.0, 1.0), "max_denoising_steps": (None, 64)}
+    assert compare(first, first, is_right).settings == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"block_length": 64}, {"block_length"}),
+        ({"stop_at_eos": False}, {"stop_at_eos"}),
+        ({"entropy_bound": 0.2}, {"entropy_bound"}),
+        ({"max_batch_size": 3, "use_cache": False}, set()),
+        ({"unmasking": "confidence_threshold"}, {"unmasking", "entropy_bound", "confidence_threshold"}),
+        ({"learned_threshold": "greedy"}, {"learned_threshold", "entropy_bound"}),
+        ({"learned_threshold": "greedy", "entropy_bound": 0.7}, {"learned_threshold", "entropy_bound"}),
+        ({"unmasking": "random"}, {"unmasking", "entropy_bound", "max_denoising_steps"}),
+        ({"approximate_cache": "dual"}, {"approximate_cache"}),
+    ],
+    ids=str,
+)
+def test_settings_differ_if_they_have_an_effect(change, names):
+    assert set(different_settings(some(["1"]), some(["1"], **change))) == names
+
+
+def test_schedules_of_as_many_steps_are_the_same():
+    whole = some(["1"], unmasking="low_confidence")  # a step per token
+    assert different_settings(whole, some(["1"], unmasking="low_confidence", max_denoising_steps=256)) == {}
+    assert different_settings(whole, some(["1"], unmasking="low_confidence", max_denoising_steps=64))
+
+
+def test_precision_and_prompts_belong_to_the_settings():
+    first, second = some(["1"]), some(["1"])
+    for generations, dtype, digest in ((first, "torch.float32", "0123456789"), (second, "torch.bfloat16", "98765432")):
+        generations.header["settings"]["model"]["dtype"] = dtype
+        generations.header["settings"] |= {"prompt_ids": digest, "seed": len(digest)}
+    assert different_settings(first, second) == {
+        "dtype": ("torch.float32", "torch.bfloat16"),
+        "prompt_ids": ("01234567", "98765432"),
+    }
 
 
 # ---------------------------------------------------------------- calibration

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frontiers over many decoders, kept in a file, and the pictures."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from datasets import Dataset
 
 from trl_diffusion import DiffusionGenerationConfig
 from trl_diffusion.evaluation import (
+    Evaluation,
     ThresholdUse,
     evaluate,
     frontier,
@@ -18,6 +20,7 @@ from trl_diffusion.evaluation import (
     score,
     sweep,
 )
+from trl_diffusion.evaluation.frontiers import names_and_conditions
 
 from .conftest import make_model
 
@@ -53,6 +56,49 @@ def counted(monkeypatch):
 
     monkeypatch.setattr("trl_diffusion.evaluation.frontiers.generate", counting)
     return ran
+
+
+def test_a_frontier_holds_what_nothing_beats():
+    """Against the definition, with ties: as good at a higher cost is no better."""
+    rng = random.Random(0)
+    point = Evaluation(0.0, (0.0, 1.0), 1.0, 1.0, 4, 1.0, {})
+    for _ in range(100):
+        every = {(rng.randint(1, 5), rng.randint(0, 4) / 4) for _ in range(8)}
+        points = [replace(point, nfe=nfe, accuracy=accuracy) for nfe, accuracy in every]
+        unbeaten = {
+            (nfe, accuracy)
+            for nfe, accuracy in every
+            if not any(n <= nfe and a >= accuracy for n, a in every - {(nfe, accuracy)})
+        }
+        assert [(p.nfe, p.accuracy) for p in frontier(points + points)] == sorted(unbeaten)
+
+
+def test_a_grid_without_meaning():
+    for n in (0, -1):
+        with pytest.raises(ValueError, match=f"`tokens_per_step` must be at least 1, got {n}"):
+            frontier_settings(CONFIG, tokens_per_step=(1, n))
+    fixed = [s for s in frontier_settings(CONFIG, tokens_per_step=(1, 3, 4, 100)) if s.max_denoising_steps]
+    assert [s.max_denoising_steps for s in fixed] == [8, 2, 2]
+
+
+def test_a_grid_is_searched_without_the_learned_threshold():
+    settings = frontier_settings(replace(CONFIG, learned_threshold="greedy"))
+    assert {s.learned_threshold for s in settings} == {"off"} and len(settings) > 20
+
+
+def test_names_tell_what_points_do_not_have_in_common():
+    cold, hot = (
+        Evaluation(0.0, (0.0, 1.0), 1.0, 1.0, 4, 1.0, replace(CONFIG, temperature=t, entropy_bound=t).describe())
+        for t in (0.0, 1.0)
+    )
+    canvas = "max_new_tokens 8, block_length 4"
+    assert names_and_conditions({"a": [cold], "b": [cold]}) == ({"a": "a", "b": "b"}, f"temperature 0.0, {canvas}")
+    names, shared = names_and_conditions({"a": [cold], "b": [hot, cold]})
+    assert names == {
+        "a": f"a (temperature 0.0, {canvas})",
+        "b": f"b (temperature 0.0, {canvas}; temperature 1.0, {canvas})",
+    }
+    assert shared == "" and names_and_conditions({}) == ({}, "")
 
 
 def test_a_sweep_is_one_evaluation_per_decoder(tokenizer, dataset, settings, tmp_path):
@@ -130,9 +176,18 @@ def test_points_that_cannot_be_compared_are_refused(tokenizer, dataset, settings
 
 
 def test_pictures(tokenizer, dataset, settings, tmp_path):
-    plots = pytest.importorskip("trl_diffusion.evaluation.plots")
+    matplotlib = pytest.importorskip("matplotlib")
+    from trl_diffusion.evaluation import plots
+
     points = sweep(make_model(len(tokenizer)), tokenizer, dataset, reward, settings, tmp_path / "s.jsonl")
     plots.plot_frontiers({"before": points, "after": points[:2]}, tmp_path / "frontiers.png", title="A title")
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        plots.plot_frontiers({"one": points}, tmp_path / "f.svg")
+        hot = [replace(p, decoder=p.decoder | {"temperature": 0.5}) for p in points]
+        plots.plot_frontiers({"one": points, "two": hot}, tmp_path / "g.svg")
+    shared, apart = ((tmp_path / name).read_text() for name in ("f.svg", "g.svg"))
+    assert shared.count("temperature 1.0, max_new_tokens 8, block_length 4") == 1 and ">one<" in shared
+    assert "one (temperature 1.0, " in apart and "two (temperature 0.5, " in apart
     uses = [
         ThresholdUse(0.1, 0.7, 0.9, 0.5, (0.4, 0.6), 8.0, 0.4, (0.3, 0.6), 8.5),
         ThresholdUse(1.0, 0.3, 0.1, float("nan"), (0.0, 1.0), float("nan"), None, None, None),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -98,12 +99,20 @@ def problems_of(task: Task, split: str, size: int | None, style: str | None, opt
     Raises:
         `ValueError`: If the options are no JSON object, or mean nothing to the task.
     """
-    if isinstance(options, str):
-        raise ValueError(f"`--task_options` must be a JSON object, got {options!r}.")
+    if isinstance(options, str):  # from the command line; from a file it is a dictionary
+        try:
+            parsed = json.loads(options)
+        except ValueError:
+            parsed = None
+        if not isinstance(parsed, dict):
+            raise ValueError(f"`--task_options` must be a JSON object, got {options!r}.")
+        options = parsed
     return task.load(split, size, **({"style": style} if style else {}), **(options or {}))
 
 
-def decoder_of(model: PreTrainedModel, args: Any, **defaults: Any) -> DiffusionGenerationConfig:
+def decoder_of(
+    model: PreTrainedModel, args: Any, like: str | None = None, **defaults: Any
+) -> DiffusionGenerationConfig:
     """
     What the model carries, changed by what was said; where it carries nothing, the defaults.
 
@@ -112,10 +121,25 @@ def decoder_of(model: PreTrainedModel, args: Any, **defaults: Any) -> DiffusionG
             The model.
         args (`DecodingArguments`):
             What was said.
+        like (`str`, *optional*):
+            Another model, whose settings count instead. Ends of text remain the model's own.
         defaults:
             For models that carry nothing.
     """
-    said = {f.name: value for f in fields(args) if (value := getattr(args, f.name)) is not None}
+    if like is not None:
+        settings = said(args) | {"eos_token_ids": ends_of(model)}
+        return DiffusionGenerationConfig.from_pretrained(model_path(like), **settings)
     if DiffusionGenerationConfig.carried_by(model):
-        return DiffusionGenerationConfig.from_model(model, **said)
-    return DiffusionGenerationConfig(**defaults | said)
+        return DiffusionGenerationConfig.from_model(model, **said(args))
+    return DiffusionGenerationConfig(**defaults | said(args))
+
+
+def said(args: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {f.name: value for f in fields(args) if (value := getattr(args, f.name)) is not None}
+
+
+def ends_of(model: PreTrainedModel) -> tuple[int, ...]:
+    """The ends of text that a model carries; nothing where the tokenizer is to be asked."""
+    carries = DiffusionGenerationConfig.carried_by(model)
+    return DiffusionGenerationConfig.from_model(model).eos_token_ids if carries else ()

@@ -18,7 +18,8 @@ DESCRIPTION = """Decode a task's problems, keep the answers in a file, and score
         --max_new_tokens 256 --block_length 32 --unmasking confidence_threshold --max_batch_size 16
     accelerate launch --num_processes 8 -m trl_diffusion.cli eval --config evaluation.yaml
 
-What is not said about decoding is what the model carries, as training has left it. A run that was killed goes on when
+What is not said about decoding is what the model carries, as training has left it; `--decoder_from trained/` decodes
+a base model as the trained one. A run that was killed goes on when
 it is started again with the same `--output_file`; `trl-diffusion score` scores it again, without the model."""
 
 
@@ -29,7 +30,16 @@ class EvalArguments:
     output_file: str | None = field(default=None, metadata={"help": "File for the answers, with all to repeat them."})
     num_samples: int = field(default=1, metadata={"help": "Answers per problem, for pass@k."})
     batch_size: int = field(default=64, metadata={"help": "Answers that are decoded, and then kept, at a time."})
-    seed: int = field(default=0, metadata={"help": "Seed of the sampling, and of the choice of problems."})
+    seed: int = field(
+        default=0,
+        metadata={
+            "help": "Seed of the sampling. The problems are the same for every seed: `--task_options '{\"seed\": 1}'` "
+            "takes others."
+        },
+    )
+    decoder_from: str | None = field(
+        default=None, metadata={"help": "Another model, whose decoding settings are taken: to compare the two."}
+    )
 
 
 def make() -> TrlParser:
@@ -45,14 +55,16 @@ def run(words: Sequence[str]) -> int:
 
     from ..evaluation import generate, score
     from .arguments import decoder_of, load_model, load_problems
+    from .files import prepare
     from .tables import print_evaluation
 
+    if args.output_file is not None:
+        prepare(args.output_file, "--output_file")
     processes = PartialState()
     task, dataset = load_problems(task_args, model_args.model_name_or_path)
     model, tokenizer = load_model(model_args)
-    decoder = decoder_of(
-        model, decoding, max_new_tokens=task.completion_length, block_length=task.block_length, temperature=0.0
-    )
+    canvas = {"max_new_tokens": task.completion_length, "block_length": task.block_length}
+    decoder = decoder_of(model, decoding, args.decoder_from, **canvas, temperature=0.0)
     generations = generate(
         model,
         tokenizer,

@@ -4,19 +4,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from trl import TrlParser
 
 from .parsing import make_parser, parse
 
 
+if TYPE_CHECKING:
+    from .. import DiffusionGenerationConfig
+    from ..tasks import Task
+
 DESCRIPTION = """Accuracy against forward passes: the same problems under many decoders, for one or several models.
 
     trl-diffusion frontier --models embedded/sudoku trained/ --names before after --task sudoku --size 200 \\
-        --output_file frontier.json --picture frontier.png
+        --output_file points.jsonl --picture frontier.png
+    accelerate launch --num_processes 8 -m trl_diffusion.cli frontier --config frontier.yaml
 
-Points that are in the file are not measured again."""
+All models are decoded at one temperature and on one canvas: what is said, then what `--decoder_from` carries. Without
+it the models that carry settings must agree; where none does, it is greedy and on the task's canvas. Points that are
+in the file are not measured again."""
 
 
 @dataclass
@@ -24,17 +33,20 @@ class FrontierArguments:
     """Which models, under which decoders."""
 
     models: list[str] = field(metadata={"help": "Ids on the Hub, folders, or embedded models."})
-    output_file: str = field(metadata={"help": "JSON file for the points."})
+    output_file: str = field(metadata={"help": "File for the points: JSON lines, a header and a line per point."})
     names: list[str] | None = field(default=None, metadata={"help": "Their names. By default as `--models`."})
     picture: str | None = field(default=None, metadata={"help": "File for a picture; needs matplotlib."})
     generations_dir: str | None = field(default=None, metadata={"help": "Folder for all answers, a file per point."})
+    decoder_from: str | None = field(
+        default=None, metadata={"help": "The model whose temperature and canvas are those of all."}
+    )
     entropy_bounds: list[float] | None = field(default=None, metadata={"help": "Bounds to try, in nats."})
     confidence_thresholds: list[float] | None = field(default=None, metadata={"help": "Thresholds to try."})
     tokens_per_step: list[int] | None = field(default=None, metadata={"help": "Fixed schedules to try."})
     dtype: str = field(default="auto", metadata={"help": "'auto', 'float32' or 'bfloat16'."})
     device: str | None = field(default=None, metadata={"help": "By default a GPU, if there is one."})
     batch_size: int = field(default=64, metadata={"help": "Answers that are decoded at a time."})
-    seed: int = field(default=0, metadata={"help": "Seed of the sampling."})
+    seed: int = field(default=0, metadata={"help": "Seed of the sampling. The problems are the same for every seed."})
 
 
 def make() -> TrlParser:
@@ -46,38 +58,118 @@ def make() -> TrlParser:
 def run(words: Sequence[str]) -> int:
     task_args, args, decoding = parse(make(), words)
 
+    from accelerate import PartialState
+
     from ..evaluation import frontier, frontier_settings, sweep
-    from .arguments import ModelArguments, decoder_of, load_model, load_problems
+    from ..tasks import get_task
+    from .arguments import ModelArguments, ends_of, load_model, load_problems
     from .tables import print_frontiers
 
     names = args.names or args.models
     if len(names) != len(args.models) or len(set(names)) != len(names):
         raise ValueError(f"`names` must name each of the {len(args.models)} models differently, got {names}.")
+    _check_files(args)
     grid = {
         name: values
         for name in ("entropy_bounds", "confidence_thresholds", "tokens_per_step")
         if (values := getattr(args, name)) is not None
     }
+    decoder, source = shared_decoder(args.models, args.decoder_from, decoding, get_task(task_args.task))
+    frontier_settings(decoder, **grid)  # what has no meaning is found now
+    processes = PartialState()
+    if processes.is_main_process:
+        canvas = f"{decoder.max_new_tokens} tokens in blocks of {decoder.block_length}"
+        print(f"All models: temperature {decoder.temperature}, {canvas}; as on the command line, else {source}.")
     points = {}
     for name, path in zip(names, args.models, strict=True):
         task, dataset = load_problems(task_args, path)
         model, tokenizer = load_model(ModelArguments(path, dtype=args.dtype, device=args.device))
-        canvas = {"max_new_tokens": task.completion_length, "block_length": task.block_length, "temperature": 0.0}
         points[name] = sweep(
             model,
             tokenizer,
             dataset,
             task.reward,
-            frontier_settings(decoder_of(model, decoding, **canvas), **grid),
+            frontier_settings(replace(decoder, eos_token_ids=ends_of(model)), **grid),
             args.output_file,
             name=name,
             generations_dir=args.generations_dir,
             batch_size=args.batch_size,
             seed=args.seed,
+            accelerator=processes if processes.num_processes > 1 else None,
         )
-    print_frontiers({name: frontier(evaluations) for name, evaluations in points.items()})
-    if args.picture:
-        from ..evaluation.plots import plot_frontiers
+    if processes.is_main_process:
+        print_frontiers({name: frontier(evaluations) for name, evaluations in points.items()})
+        if args.picture:
+            from ..evaluation.plots import plot_frontiers
 
-        plot_frontiers(points, args.picture, title=task.name)
+            plot_frontiers(points, args.picture, title=task_args.task)
     return 0
+
+
+def shared_decoder(
+    models: Sequence[str], decoder_from: str | None, decoding: Any, task: Task
+) -> tuple[DiffusionGenerationConfig, str]:
+    """
+    One decoder for all models, but for ends of text, rules and thresholds: models are compared, not decoders.
+
+    Args:
+        models (`Sequence[str]`):
+            Ids, folders or embedded models.
+        decoder_from (`str`, *optional*):
+            The one that decides.
+        decoding (`DecodingArguments`):
+            What was said.
+        task ([`~trl_diffusion.tasks.Task`]):
+            Whose canvas it is if nothing else decides.
+
+    Returns:
+        `tuple[DiffusionGenerationConfig, str]`: the settings, and where they are from, in words.
+
+    Raises:
+        `ValueError`: If the models carry different ones, and nobody decides.
+    """
+    from .. import DiffusionGenerationConfig
+    from .arguments import model_path, said
+
+    chosen = said(decoding)
+    carriers = [decoder_from] if decoder_from is not None else models
+    carried = {
+        name: DiffusionGenerationConfig.from_pretrained(path, **chosen | {"learned_threshold": "off"})
+        for name in carriers
+        if DiffusionGenerationConfig.carried_by(path := model_path(name)) or name == decoder_from
+    }
+    if not carried:
+        canvas = {"max_new_tokens": task.completion_length, "block_length": task.block_length, "temperature": 0.0}
+        return DiffusionGenerationConfig(**canvas | chosen), "as the task has it"
+    (first, decoder), *others = carried.items()
+    for name, other in others:
+        one, two = map(_beside_the_rule, (decoder, other))
+        if one != two:
+            listed = ", ".join(f"{key} {one[key]!r} and {two[key]!r}" for key in one if one[key] != two[key])
+            raise ValueError(
+                f"{first} and {name} carry different decoding settings: {listed}. Say them "
+                f"(`--{next(key for key in one if one[key] != two[key])} ...`), or take those of one model: "
+                f"`--decoder_from {first}`."
+            )
+    return decoder, f"as {' and '.join(carried)} {'carries' if len(carried) == 1 else 'carry'} it"
+
+
+def _beside_the_rule(config: DiffusionGenerationConfig) -> dict[str, Any]:
+    """All settings that a sweep leaves as they are."""
+    settings = replace(config, unmasking="entropy_bound", entropy_bound=0.0, max_denoising_steps=None).effective()
+    del settings["eos_token_ids"]
+    return settings
+
+
+def _check_files(args: FrontierArguments) -> None:
+    """Find what cannot be written while there is no work to lose."""
+    from .files import prepare
+
+    prepare(args.output_file, "--output_file")
+    if args.picture is not None:
+        from matplotlib.figure import Figure
+
+        prepare(args.picture, "--picture")
+        kinds, kind = Figure().canvas.get_supported_filetypes(), Path(args.picture).suffix.removeprefix(".")
+        if kind and kind not in kinds:
+            raise ValueError(f"`--picture {args.picture}`: pictures are of the kinds {', '.join(sorted(kinds))}.")

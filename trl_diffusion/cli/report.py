@@ -47,7 +47,9 @@ def run(words: Sequence[str]) -> int:
     from ..tasks import get_task
     from ..visualization.report import render_report
     from .arguments import model_path
+    from .files import prepare
 
+    prepare(args.output_file, "--output_file")
     if args.output_dir is None and args.generations is None and args.frontier is None:
         raise ValueError("There is nothing to show: pass `--output_dir`, `--generations` or `--frontier`.")
     samples = {Path(path).stem: load_generations(path) for path in args.generations or []}

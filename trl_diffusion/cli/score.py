@@ -15,7 +15,9 @@ DESCRIPTION = """Score answers that `trl-diffusion eval` has kept, without the m
 
     trl-diffusion score --generations before.jsonl --task gsm8k
     trl-diffusion score --generations before.jsonl after.jsonl --task gsm8k
-    trl-diffusion score --generations before.jsonl --reward my_package.rewards:strict"""
+    trl-diffusion score --generations before.jsonl --reward my_package.rewards:strict
+
+Two files are compared if they were decoded alike; `--allow_different_settings` is for comparing decoders."""
 
 
 @dataclass
@@ -25,6 +27,10 @@ class ScoreArguments:
     generations: list[str] = field(metadata={"help": "One file, or two of the same problems to compare."})
     task: str | None = field(default=None, metadata={"help": "A task by its name, whose reward judges."})
     reward: str | None = field(default=None, metadata={"help": "Another judge: 'module:function'."})
+    allow_different_settings: bool = field(
+        default=False,
+        metadata={"help": "Compare two files all the same that were decoded differently, and say in what."},
+    )
 
 
 def make() -> TrlParser:
@@ -49,5 +55,6 @@ def run(words: Sequence[str]) -> int:
         print_evaluation(path, score(generations, reward))
     if len(sets) == 2:
         (first, second), (before, after) = args.generations, sets
-        print_comparison(first, second, compare(before, after, reward))
+        comparison = compare(before, after, reward, allow_different_settings=args.allow_different_settings)
+        print_comparison(first, second, comparison)
     return 0

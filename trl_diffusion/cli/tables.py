@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..evaluation import Comparison, Evaluation
+from ..evaluation.frontiers import names_and_conditions
 
 
 def percent(value: float) -> str:
@@ -17,6 +18,12 @@ def percent(value: float) -> str:
 
 def within(interval: tuple[float, float]) -> str:
     return f"({100 * interval[0]:.1f} – {100 * interval[1]:.1f})"
+
+
+def between(interval: tuple[float, float], digits: int) -> str:
+    """The interval of a difference: both ends have a sign."""
+    low, high = interval
+    return f"({low:+z.{digits}f} – {high:+z.{digits}f})"
 
 
 def print_evaluation(title: str, evaluation: Evaluation) -> None:
@@ -34,28 +41,41 @@ def print_evaluation(title: str, evaluation: Evaluation) -> None:
     table.add_row("empty", percent(evaluation.empty), "")
     if evaluation.unjudged:
         table.add_row("not judged", percent(evaluation.unjudged), "counted as wrong")
-    table.add_row("decoder", ", ".join(f"{name} {value}" for name, value in evaluation.decoder.items()), "")
-    Console().print(table)
+    _print(table, "decoder: " + ", ".join(f"{name} {value}" for name, value in evaluation.decoder.items()))
 
 
 def print_comparison(first: str, second: str, comparison: Comparison) -> None:
     """The second, less the first."""
     table = Table(title=f"{second}, compared with {first}", show_header=False)
-    difference = f"{100 * comparison.difference:+.1f} points {within(comparison.interval)}"
+    low, high = comparison.interval
+    difference = f"{100 * comparison.difference:+z.1f} points {between((100 * low, 100 * high), 1)}"
     table.add_row("accuracy", difference, f"p = {comparison.p_value:.2g}, two-sided and exact")
     table.add_row("problems", f"{comparison.better} better, {comparison.worse} worse", f"of {comparison.prompts}")
-    low, high = comparison.nfe_interval
-    table.add_row("passes per answer", f"{comparison.nfe_difference:+.2f} ({low:.2f} – {high:.2f})", "")
-    Console().print(table)
+    passes = f"{comparison.nfe_difference:+z.2f} {between(comparison.nfe_interval, 2)}"
+    table.add_row("passes per answer", passes, "")
+    notes = [f"differs, too: {name} {one}, then {two}" for name, (one, two) in comparison.settings.items()]
+    _print(table, *notes)
 
 
-def print_frontiers(frontiers: Mapping[str, Iterable[Evaluation]]) -> None:
+def print_frontiers(sweeps: Mapping[str, Iterable[Evaluation]]) -> None:
     """The best points of each model, by rising cost."""
     table = Table("model", "passes", "accuracy", "95 %", "decoder")
-    for name, points in frontiers.items():
+    names, conditions = names_and_conditions(sweeps)
+    for name, points in sweeps.items():
         for point in points:
-            said = {key: value for key, value in point.decoder.items() if key in ("unmasking", "threshold", "steps")}
-            decoder = " ".join(str(value) for value in said.values())
-            table.add_row(name, f"{point.nfe:.2f}", percent(point.accuracy), within(point.interval), decoder)
+            rule = {key: value for key, value in point.decoder.items() if key in ("unmasking", "threshold", "steps")}
+            decoder = " ".join(str(value) for value in rule.values())
+            table.add_row(names[name], f"{point.nfe:.2f}", percent(point.accuracy), within(point.interval), decoder)
         table.add_section()
-    Console().print(table)
+    _print(table, *([f"all: {conditions}"] if conditions else []))
+
+
+def _print(table: Table, *notes: str) -> None:
+    """A table, and lines below it. In a file or a pipe nothing is folded to make it narrow."""
+    console = Console()
+    if not console.is_terminal:
+        natural = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+        console = Console(width=max(console.width, natural))
+    console.print(table)
+    for note in notes:
+        console.print(note, soft_wrap=True, highlight=False, markup=False)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from .calibration import ThresholdUse, threshold_calibration
-from .comparison import Comparison, compare, paired_interval, sign_flip_p_value
+from .comparison import Comparison, compare, different_settings, paired_interval, sign_flip_p_value
 from .evaluate import evaluate
 from .frontiers import accuracy_at, frontier, frontier_settings, load_sweep, sweep
 from .generate import generate
@@ -21,6 +21,7 @@ __all__ = [
     "accuracy_at",
     "clustered_interval",
     "compare",
+    "different_settings",
     "evaluate",
     "frontier",
     "frontier_settings",

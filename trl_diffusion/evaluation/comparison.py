@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,9 @@ class Comparison:
             Its 95 % interval.
         prompts (`int`):
             Number of prompts.
+        settings (`dict[str, tuple]`, *optional*):
+            What else than the model the two differ in: both values, by the setting's name. See
+            [`different_settings`]. Nothing, where only the checkpoint is compared.
     """
 
     difference: float
@@ -46,9 +49,12 @@ class Comparison:
     nfe_difference: float
     nfe_interval: tuple[float, float]
     prompts: int
+    settings: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
 
-def compare(first: Generations, second: Generations, reward: Callable[..., Any]) -> Comparison:
+def compare(
+    first: Generations, second: Generations, reward: Callable[..., Any], *, allow_different_settings: bool = False
+) -> Comparison:
     """
     Compare two sets of samples prompt by prompt, which tells smaller differences from chance than two intervals do.
 
@@ -60,14 +66,25 @@ def compare(first: Generations, second: Generations, reward: Callable[..., Any])
             Samples of the same prompts, in any numbers.
         reward (`Callable`):
             A reward function as TRL takes them; an answer is correct if it returns `1` or more.
+        allow_different_settings (`bool`, *optional*, defaults to `False`):
+            Whether the two may have been decoded differently, see [`different_settings`]: to compare two decoders.
+            The difference of two checkpoints would otherwise be one of their decoders, too.
 
     Returns:
         [`Comparison`]
 
     Raises:
-        `ValueError`: If the prompts are not the same.
+        `ValueError`: If the prompts are not the same, or the settings not and `allow_different_settings` is not set.
     """
     _check_prompts(first, second)
+    settings = different_settings(first, second)
+    if settings and not allow_different_settings:
+        listed = ", ".join(f"{name} {one!r} and {two!r}" for name, (one, two) in settings.items())
+        raise ValueError(
+            f"`first` and `second` were decoded differently: {listed}. Decode both alike (`trl-diffusion eval "
+            "--decoder_from` takes the settings of another model), or compare them all the same with "
+            "`allow_different_settings=True` (`trl-diffusion score --allow_different_settings`)."
+        )
     right = [correct_by_prompt(g, rewards_of(g, reward)) for g in (first, second)]
     a, b = (g.header["num_samples"] for g in (first, second))
     # Whole numbers, of which sums are exact: differences times the least common multiple of the numbers of samples.
@@ -83,7 +100,36 @@ def compare(first: Generations, second: Generations, reward: Callable[..., Any])
         nfe_difference=sum(passes) / len(passes),
         nfe_interval=_mean_interval(passes),
         prompts=len(differences),
+        settings=settings,
     )
+
+
+def different_settings(first: Generations, second: Generations) -> dict[str, tuple[Any, Any]]:
+    """
+    What two sets of samples differ in that belongs to the protocol, not to the model: the decoder's settings
+    ([`~trl_diffusion.DiffusionGenerationConfig.effective`]), the precision, and the prompts' tokens, which a chat
+    template decides. Seeds and numbers of samples may differ.
+
+    Args:
+        first, second ([`Generations`]):
+            The samples.
+
+    Returns:
+        `dict[str, tuple]`: both values, by the setting's name; `None` for one that has no effect there. Of the
+        prompts' tokens the first digits of digests.
+    """
+    one, two = map(_protocol, (first, second))
+    names = dict.fromkeys([*one, *two])  # in their order
+    return {name: (one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)}
+
+
+def _protocol(generations: Generations) -> dict[str, Any]:
+    settings = generations.header["settings"]
+    digest = settings.get("prompt_ids")
+    return generations.config.effective() | {
+        "dtype": settings["model"].get("dtype"),
+        "prompt_ids": digest and digest[:8],
+    }
 
 
 def sign_flip_p_value(differences: Sequence[int]) -> float:

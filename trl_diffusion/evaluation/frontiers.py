@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,30 @@ def frontier_settings(
     confidence_thresholds: Iterable[float] = (0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.4, 0.3),
     tokens_per_step: Iterable[int] = (1, 2, 4),
 ) -> list[DiffusionGenerationConfig]:
-    """The decoders that a frontier is searched over: adaptive rules and fixed schedules, all else as in `config`."""
+    """
+    The decoders that a frontier is searched over.
+
+    Args:
+        config ([`~trl_diffusion.DiffusionGenerationConfig`]):
+            Everything but rule, threshold and number of steps: canvas, temperature, caches. Thresholds are those of
+            the grid, also of a model that has learned its own.
+        entropy_bounds (`Iterable[float]`, *optional*):
+            Bounds of the entropy-bound rule, in nats.
+        confidence_thresholds (`Iterable[float]`, *optional*):
+            Thresholds of the confidence rule.
+        tokens_per_step (`Iterable[int]`, *optional*):
+            Fixed schedules, `"low_confidence"`. Those that do not divide into steps per block are left out.
+
+    Returns:
+        `list[DiffusionGenerationConfig]`
+
+    Raises:
+        `ValueError`: If a value has no meaning.
+    """
+    tokens_per_step = list(tokens_per_step)
+    if any(n < 1 for n in tokens_per_step):
+        raise ValueError(f"`tokens_per_step` must be at least 1, got {min(tokens_per_step)}.")
+    config = replace(config, learned_threshold="off")
     steps = [config.max_new_tokens // n for n in tokens_per_step]
     return [
         *(
@@ -46,7 +69,7 @@ def frontier_settings(
         *(
             replace(config, unmasking="low_confidence", max_denoising_steps=n)
             for n in steps
-            if n % config.num_blocks == 0
+            if n and n % config.num_blocks == 0
         ),
     ]
 
@@ -58,6 +81,31 @@ def frontier(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
         if not best or evaluation.accuracy > best[-1].accuracy:
             best.append(evaluation)
     return best
+
+
+def names_and_conditions(sweeps: Mapping[str, Iterable[Evaluation]]) -> tuple[dict[str, str], str]:
+    """
+    What a picture or a table of frontiers has to say beside rules and thresholds: temperature, canvas, truncation,
+    caches.
+
+    Args:
+        sweeps (`Mapping[str, Iterable[Evaluation]]`):
+            Evaluations by the name of the checkpoint.
+
+    Returns:
+        `tuple[dict[str, str], str]`: names to show, by name, and what holds for all points. Where not all were decoded
+        alike, the second is empty and each name says how its own were.
+    """
+    conditions = {name: sorted(set(map(_conditions, points))) for name, points in sweeps.items()}
+    every = {condition for own in conditions.values() for condition in own}
+    if len(every) <= 1:
+        return {name: name for name in sweeps}, "".join(every)
+    return {name: f"{name} ({'; '.join(own)})" for name, own in conditions.items()}, ""
+
+
+def _conditions(point: Evaluation) -> str:
+    swept = ("unmasking", "threshold", "steps")
+    return ", ".join(f"{name} {value}" for name, value in point.decoder.items() if name not in swept)
 
 
 def accuracy_at(points: list[Evaluation], nfe: float) -> float:

@@ -27,7 +27,7 @@ from ..generation.config import COMPUTATION
 from ..generation.noise import derive_seed
 from ..models import DiffusionSpec, end_tokens
 from .fingerprints import content_fingerprint, environment, model_name, weights_fingerprint
-from .generations import FORMAT, Generation, Generations, PartWriter, publish, read_all
+from .generations import FORMAT, Generation, Generations, PartWriter, publish, read_all, sample_key
 
 
 # What rewards receive beside the dataset's columns.
@@ -66,7 +66,8 @@ def generate(
             generation configuration and of the tokenizer are used, as in training.
         path (`str` or `os.PathLike`, *optional*):
             File to keep the samples in, see [`load_generations`]. What is there is not made again: a run that was
-            killed goes on, a finished one returns at once, and a larger `num_samples` adds to it.
+            killed goes on, a finished one returns at once, and a larger `num_samples` adds to it. What is missing
+            from a file, damaged or in it twice, is mended.
         num_samples (`int`, *optional*, defaults to `1`):
             Samples per prompt.
         batch_size (`int`, *optional*, defaults to `64`):
@@ -104,7 +105,7 @@ def generate(
 
     if path is None:
         made = [sample for batch in share(keys) for sample in batch]
-        return Generations(header, sorted(gather_object(made) if processes > 1 else made, key=_key))
+        return Generations(header, sorted(gather_object(made) if processes > 1 else made, key=sample_key))
 
     file, settings = Path(path), header["settings"]
     job.check_json()
@@ -112,7 +113,7 @@ def generate(
     if accelerator is not None:
         accelerator.wait_for_everyone()  # all look before one of them writes
     missing = [key for key in keys if key not in kept.samples]
-    if missing or not file.is_file():
+    if missing or kept.faults or not file.is_file():
         with PartWriter(file, header, process) as writer:
             for batch in tqdm(share(missing), desc=file.name, unit="batch", disable=None if process == 0 else True):
                 writer.write(batch)
@@ -258,10 +259,6 @@ class _Job:
                         f"Column '{name}' of `dataset` holds a {type(value).__name__}, which cannot be saved as JSON "
                         f"({error}). Convert the column, or remove it with `dataset.remove_columns('{name}')`."
                     ) from error
-
-
-def _key(sample: Generation) -> tuple[int, int]:
-    return sample.prompt_index, sample.sample_index
 
 
 def _dataset_name(dataset: Dataset) -> str | None:

@@ -14,6 +14,7 @@ import glob
 import json
 import os
 import uuid
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -143,7 +144,7 @@ def load_generations(path: str | os.PathLike) -> Generations:
 
     Raises:
         `FileNotFoundError`: If it is not there, or not finished.
-        `ValueError`: If it is no such file, or damaged.
+        `ValueError`: If it is no such file, damaged, or does not hold each of its samples once.
     """
     path = Path(path)
     if not path.is_file():
@@ -151,13 +152,18 @@ def load_generations(path: str | os.PathLike) -> Generations:
         raise FileNotFoundError(
             f"{path} does not exist."
             if not parts
-            else f"{path} is not finished: {sum(1 for part in parts for _ in _read(part)[1])} samples are in "
+            else f"{path} is not finished: {sum(len(_read(part).samples) for part in parts)} samples are in "
             f"{len(parts)} files beside it. Call `generate` with the same arguments to go on."
         )
-    header, samples = _read(path)
-    if header is None:
+    there = _read(path)
+    if there.header is None:
         raise ValueError(f"{path} does not begin with a header of {FORMAT!r}: `generate` did not write it.")
-    return Generations(header, list(samples))
+    if faults := there.faults():
+        raise ValueError(
+            f"{path}: {'; '.join(faults)}. `generate`, or `trl-diffusion eval`, makes the file whole again when it is "
+            "called with the same arguments, and keeps what is sound."
+        )
+    return Generations(there.header, sorted(there.samples, key=sample_key))
 
 
 @dataclass
@@ -172,11 +178,14 @@ class Kept:
             By prompt and sample.
         parts (`list[Path]`):
             Files beside it that were read.
+        faults (`list[str]`):
+            What is wrong with the file itself; nothing if it does not exist.
     """
 
     headers: list[dict[str, Any]]
     samples: dict[tuple[int, int], Generation]
     parts: list[Path]
+    faults: list[str]
 
     def complete(self, header: dict[str, Any]) -> dict[str, Any]:
         """A header that names all that took part."""
@@ -189,54 +198,90 @@ class Kept:
 
 def read_all(path: Path, settings: dict[str, Any]) -> Kept:
     """
-    Read a file and those beside it.
+    Read a file and those beside it. Lines that are damaged are left out, with a warning.
 
     Raises:
         `ValueError`: If one was made with other settings.
     """
-    kept = Kept([], {}, _parts(path))
+    kept = Kept([], {}, _parts(path), [])
     for file in ([path] if path.is_file() else []) + kept.parts:
-        header, samples = _read(file)
-        if header is None:
+        there = _read(file)
+        if there.header is None:
             if file == path:
                 raise ValueError(f"`path`: {path} exists and is no file of generations. Choose another one.")
             continue  # killed before the header was whole
-        if differences := list(_differences(header["settings"], settings)):
+        if differences := list(_differences(there.header["settings"], settings)):
             raise ValueError(
                 f"`path`: {file} holds generations with other settings: {'; '.join(differences)}. Choose another "
                 "`path`, or delete the file to begin anew."
             )
-        kept.headers.append(header)
-        kept.samples |= {(sample.prompt_index, sample.sample_index): sample for sample in samples}
+        for fault in there.damaged:
+            warnings.warn(f"{file}: {fault}. That sample is made again.", stacklevel=3)
+        if file == path:
+            kept.faults = there.faults()
+        kept.headers.append(there.header)
+        kept.samples |= {sample_key(sample): sample for sample in there.samples}
     return kept
+
+
+def _beside(path: Path, name: str) -> Path:
+    """A new one of the files beside it, see [`_parts`]."""
+    return path.with_name(f"{path.name}.part-{name}-{uuid.uuid4().hex[:8]}")
 
 
 def _parts(path: Path) -> list[Path]:
     return sorted(map(Path, glob.glob(f"{glob.escape(str(path))}.part-*")))
 
 
-def _read(path: Path) -> tuple[dict[str, Any] | None, Iterator[Generation]]:
-    """The header, `None` if there is none, and the samples. A last line that is not whole is left out."""
+def sample_key(sample: Generation) -> tuple[int, int]:
+    """The prompt, and which of its samples."""
+    return sample.prompt_index, sample.sample_index
+
+
+@dataclass
+class _File:
+    """A file as it lies there: the header, `None` if there is none, the samples, and the lines that are none."""
+
+    header: dict[str, Any] | None
+    samples: list[Generation]
+    damaged: list[str]
+
+    def faults(self) -> list[str]:
+        """Why this is not each of the samples that the header speaks of, once."""
+        assert self.header is not None
+        prompts, num_samples = self.header["prompts"], self.header["num_samples"]
+        expected = {(i, s) for i in range(prompts) for s in range(num_samples)}
+        keys = [sample_key(sample) for sample in self.samples]
+        faults = list(self.damaged)
+        if missing := expected - set(keys):
+            faults.append(
+                f"{len(missing)} of {len(expected)} samples are missing ({prompts} prompts, {num_samples} of each)"
+            )
+        if repeated := len(keys) - len(set(keys)):
+            faults.append(f"{repeated} samples are there more than once")
+        if strange := set(keys) - expected:
+            faults.append(f"{len(strange)} samples are of no prompt, or of none that the header speaks of")
+        return faults
+
+
+def _read(path: Path) -> _File:
+    """What is in a file. A last line that is not whole counts as not there: its writer was killed."""
     with path.open(encoding="utf-8") as file:
         try:
             header = json.loads(file.readline())
         except ValueError:
             header = None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        return None, iter(())
-    return header, _samples(path)
-
-
-def _samples(path: Path) -> Iterator[Generation]:
-    with path.open(encoding="utf-8") as file:
-        file.readline()
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            return _File(None, [], [])
+        there = _File(header, [], [])
         for number, line in enumerate(file, start=2):
             if not line.endswith("\n"):
-                return  # its writer was killed
+                break
             try:
-                yield Generation.from_json(json.loads(line))
+                there.samples.append(Generation.from_json(json.loads(line)))
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}, line {number} is damaged ({error}): delete the line.") from error
+                there.damaged.append(f"line {number} is damaged ({error})")
+    return there
 
 
 def _differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
@@ -263,8 +308,7 @@ class PartWriter:
 
     def __init__(self, path: Path, header: dict[str, Any], process_index: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        name = f"{path.name}.part-{process_index:05d}-{uuid.uuid4().hex[:8]}"
-        self._file = path.with_name(name).open("x", encoding="utf-8")
+        self._file = _beside(path, f"{process_index:05d}").open("x", encoding="utf-8")
         self._lines([json.dumps(header)])
 
     def write(self, samples: Iterable[Generation]) -> None:
@@ -285,7 +329,8 @@ class PartWriter:
 
 def publish(path: Path, header: dict[str, Any], keys: list[tuple[int, int]], kept: Kept) -> None:
     """
-    Put samples in their place, at once, and delete the files beside it if they hold nothing else.
+    Put samples in their place, at once, and delete the files beside it if they hold nothing else. If there are others,
+    of a run with more samples per prompt, they stay beside it.
 
     Raises:
         `ValueError`: If some are missing.
@@ -301,6 +346,8 @@ def publish(path: Path, header: dict[str, Any], keys: list[tuple[int, int]], kep
         file.writelines(f"{kept.samples[key].to_json()}\n" for key in keys)
         file.flush()
         os.fsync(file.fileno())
+    if len(kept.samples) > len(keys) and path.is_file():
+        path.replace(_beside(path, "kept"))
     whole.replace(path)
     if len(kept.samples) == len(keys):
         for part in kept.parts:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, ScalarFormatter
 
 from .calibration import ThresholdUse
-from .frontiers import frontier
+from .frontiers import frontier, names_and_conditions
 from .scoring import Evaluation
 
 
@@ -66,7 +66,8 @@ def plot_run(
 def plot_frontiers(sweeps: dict[str, list[Evaluation]], path: str | Path, *, title: str = "") -> None:
     """
     Draw accuracy against passes of one checkpoint or several. A line joins the points that no other of the same
-    checkpoint beats, a band shows their intervals.
+    checkpoint beats, a band shows their intervals. Temperature and canvas stand below the title, or with the names
+    where they are not the same for all.
 
     Args:
         sweeps (`dict[str, list[Evaluation]]`):
@@ -78,9 +79,12 @@ def plot_frontiers(sweeps: dict[str, list[Evaluation]], path: str | Path, *, tit
     """
     figure = Figure(figsize=(6.6, 4.6), layout="constrained")
     axes = figure.subplots()
+    names, conditions = names_and_conditions(sweeps)
     for (name, points), color in zip(sweeps.items(), cycle((BEFORE, AFTER, COST, "#2da44e", "#8250df", "#bf3989"))):
-        _draw_frontier(axes, points, color, style="-", marker="o", label=name)
+        _draw_frontier(axes, points, color, style="-", marker="o", label=names[name])
     _name_cost_axes(axes)
+    if conditions:
+        axes.set_title(f"{axes.get_title()}\n{conditions}", fontsize=9)
     axes.legend(loc="lower right", fontsize=9)
     _save(figure, path, title)
 

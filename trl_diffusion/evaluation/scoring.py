@@ -105,9 +105,12 @@ def rewards_of(generations: Generations, reward: Callable[..., Any]) -> list[flo
         `list[float | None]`: in the order of the samples.
 
     Raises:
-        `TypeError`, `ValueError`: If it returns something else than a finite number or `None` for each.
+        `TypeError`, `ValueError`: If it returns something else than a finite number or `None` for each, or if there
+            are no samples.
     """
     samples = generations.samples
+    if not samples:
+        raise ValueError("There are no samples to score.")
     prompts, completions = [g.prompt for g in samples], [_completion(g) for g in samples]
     rewards = reward(
         prompts=prompts,

@@ -226,9 +226,15 @@ class DiffusionGenerationConfig:
         return self.confidence_threshold if self.unmasking == "confidence_threshold" else float("nan")
 
     @staticmethod
-    def carried_by(model: PreTrainedModel) -> bool:
-        """Whether a model carries settings, see [`~DiffusionGenerationConfig.from_model`]."""
-        return getattr(getattr(model, "generation_config", None), _CARRIED_AS, None) is not None
+    def carried_by(model: PreTrainedModel | str) -> bool:
+        """Whether a model, or what lies under an id or in a folder, carries settings."""
+        if isinstance(model, str):
+            from ..models.hub import saved_generation_config
+
+            carrier = saved_generation_config(model, {})
+        else:
+            carrier = getattr(model, "generation_config", None)
+        return getattr(carrier, _CARRIED_AS, None) is not None
 
     @classmethod
     def from_model(cls, model: PreTrainedModel, **overrides: Any) -> DiffusionGenerationConfig:
@@ -309,6 +315,21 @@ class DiffusionGenerationConfig:
         if mask_token_id is not None:
             carrier.mask_token_id = mask_token_id
         carrier._from_model_config = False  # else loading it leaves out what is not transformers' own
+
+    def effective(self) -> dict[str, Any]:
+        """
+        The settings that what is written depends on, as plain values: those of computation, and thresholds of other
+        rules than the one in use, are left out. Two decoders for which they are equal are the same.
+        """
+        from .unmasking import SCHEDULED_RULES
+
+        unused = {"entropy_bound", "confidence_threshold"}
+        if self.learned_threshold == "off":
+            unused.discard(self.unmasking)
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*COMPUTATION, *unused)}
+        if self.unmasking in SCHEDULED_RULES:
+            settings["max_denoising_steps"] = self.max_denoising_steps or self.max_new_tokens
+        return settings | {"eos_token_ids": sorted(self.eos_token_ids)}
 
     def describe(self) -> dict[str, Any]:
         """The settings that matter for a reported number, as plain values."""

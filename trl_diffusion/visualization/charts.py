@@ -27,7 +27,12 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def chart(title: str, lines: Mapping[str, Sequence[Point]], x_label: str) -> str:
+def chart(
+    title: str,
+    lines: Mapping[str, Sequence[Point]],
+    x_label: str,
+    intervals: Mapping[str, Sequence[tuple[float, float, float]]] | None = None,
+) -> str:
     """
     A chart of one or several lines with points.
 
@@ -38,6 +43,9 @@ def chart(title: str, lines: Mapping[str, Sequence[Point]], x_label: str) -> str
             The points of each line, by its name. Those that are not finite are left out.
         x_label (`str`):
             What the horizontal axis shows.
+        intervals (`Mapping[str, Sequence[tuple[float, float, float]]]`, *optional*):
+            Vertical bars in the colours of the lines, by the lines' names: where, from and to. They widen
+            the range of the chart.
 
     Returns:
         `str`: an `<svg>` element.
@@ -46,6 +54,8 @@ def chart(title: str, lines: Mapping[str, Sequence[Point]], x_label: str) -> str
     every = [point for points in finite.values() for point in points]
     if not every:
         return ""
+    bars = {name: [((x, low), (x, high)) for x, low, high in (intervals or {}).get(name, ())] for name in finite}
+    every += [end for own in bars.values() for bar in own for end in bar]
     (x_low, x_high), (y_low, y_high) = (_range([p[axis] for p in every]) for axis in (0, 1))
     top = MARGIN * (3 if len(finite) > 1 else 2)  # below the title, and the names
 
@@ -65,7 +75,11 @@ def chart(title: str, lines: Mapping[str, Sequence[Point]], x_label: str) -> str
         parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:g}</text>')
     middle = (WIDTH + LEFT) / 2
     parts.append(f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>')
-    for colour, points in zip(cycle(COLOURS), finite.values()):
+    for colour, (name, points) in zip(cycle(COLOURS), finite.items()):
+        for (x, low), (_, high) in (map(place, bar) for bar in bars[name]):
+            parts.append(
+                f'<line x1="{x}" x2="{x}" y1="{low}" y2="{high}" class="interval" stroke="{colour}" opacity="0.5"/>'
+            )
         path = " ".join(f"{x},{y}" for x, y in map(place, points))
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
         if len(points) <= 40:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -13,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from trl import is_conversational
 
 from ..evaluation import Evaluation, Generation, Generations, frontier
+from ..evaluation.frontiers import names_and_conditions
 from .charts import chart
 from .colours import colour_of, text_colour_of
 
@@ -88,9 +90,8 @@ def render_report(
         "colours": json.dumps([(colour_of(i / 63), text_colour_of(i / 63)) for i in range(64)]),
         "samples": json.dumps(shown).replace("<", "\\u003c"),
     }
-    for name, part in parts.items():
-        template = template.replace(f"{{{{ {name} }}}}", part)
-    return template
+    # All at once: what is put in may look like another place.
+    return re.sub(r"\{\{ (\w+) \}\}", lambda match: parts[match[1]], template)
 
 
 def _section(title: str, content: str) -> str:
@@ -111,9 +112,14 @@ def _training_charts(history: list[Mapping[str, Any]]) -> str:
 
 
 def _frontier_chart(sweeps: Mapping[str, Sequence[Evaluation]]) -> str:
-    lines = {name: [(e.nfe, 100 * e.accuracy) for e in frontier(points)] for name, points in sweeps.items()}
-    drawn = chart("accuracy, %", lines, "forward passes per answer") if lines else ""
-    return f'<div class="charts">{drawn}</div>' if drawn else ""
+    names, conditions = names_and_conditions(sweeps)
+    best = {names[name]: frontier(points) for name, points in sweeps.items()}
+    lines = {name: [(e.nfe, 100 * e.accuracy) for e in points] for name, points in best.items()}
+    intervals = {
+        name: [(e.nfe, 100 * e.interval[0], 100 * e.interval[1]) for e in points] for name, points in best.items()
+    }
+    drawn = chart("accuracy, %, with 95 % intervals", lines, "forward passes per answer", intervals)
+    return f'<div class="charts">{drawn}</div><p>{escape(conditions)}</p>' if drawn else ""
 
 
 def _table(evaluations: Mapping[str, Evaluation]) -> str:

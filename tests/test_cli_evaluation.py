@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation on the command line: what is compared was decoded alike, and what cannot be written is found at once."""
+
+import json
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from trl_diffusion import DiffusionGenerationConfig, embedded
+from trl_diffusion.cli import tables
+from trl_diffusion.cli.main import main
+from trl_diffusion.evaluation import Comparison, Evaluation, load_generations, load_sweep
+
+
+ROOT = Path(__file__).parent.parent
+CARRIED = DiffusionGenerationConfig(max_new_tokens=20, block_length=20, entropy_bound=0.3, eos_token_ids=(0,))
+GRID = ("--entropy_bounds", 0.5, "--confidence_thresholds", 0.8, "--tokens_per_step", 4)
+
+
+def run(*words):
+    return main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Three times the same weights: without decoding settings, with those of a training, and with others."""
+    folder = tmp_path_factory.mktemp("models")
+    path = embedded.path("sudoku")
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    for name, settings in (("base", None), ("trained", CARRIED), ("cooler", replace(CARRIED, temperature=0.5))):
+        if settings is not None:
+            settings.attach_to(model)
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+        if settings is None:
+            (folder / name / "generation_config.json").unlink()
+    return folder
+
+
+def documented(page, command):
+    """The words of the commands of this name on a page."""
+    lines = re.findall(rf"^trl-diffusion {command} .*", (ROOT / "docs" / page).read_text(), flags=re.MULTILINE)
+    assert lines
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+@pytest.mark.parametrize("page", ["cli.md", "reproducibility.md"])
+def test_the_comparison_in_the_docs_is_a_fair_one(models, page, monkeypatch, capsys):
+    """Of equal weights it must find no difference, whether or not the base carries settings of its own."""
+    monkeypatch.chdir(models)
+    small = ("--size", "10", "--device", "cpu")
+    for words in documented(page, "eval"):
+        assert run(*[word.replace("gsm8k", "sudoku") for word in words], *small) == 0
+    capsys.readouterr()
+    for words in documented(page, "score"):
+        assert run(*[word.replace("gsm8k", "sudoku") for word in words]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"accuracy +│ \+0\.0 points", out) and "0 better, 0 worse" in out and "differs" not in out
+    for words in documented(page, "frontier"):
+        assert run(*[word.replace("gsm8k", "sudoku") for word in words], *small, *map(str, GRID)) == 0
+    points = load_sweep("points.jsonl")
+    base, trained = points["base/"], points["trained/"]
+    assert [replace(p, seconds=0, tokens_per_second=0) for p in base] == [
+        replace(p, seconds=0, tokens_per_second=0) for p in trained
+    ]
+    assert {(p.decoder["temperature"], p.decoder["max_new_tokens"]) for p in base} == {(1.0, 20)}
+    for file in ("points.jsonl", "frontier.png", "base.jsonl", "trained.jsonl"):
+        Path(file).unlink()
+
+
+def test_two_decoders_are_not_taken_for_two_models(models, tmp_path, capsys):
+    words = ("--task", "sudoku", "--size", 10, "--device", "cpu", "--output_file")
+    canvas = ("--max_new_tokens", 20, "--block_length", 20)
+    for name, more in (("base", canvas), ("trained", ())):
+        assert run("eval", "--model_name_or_path", models / name, *words, tmp_path / f"{name}.jsonl", *more) == 0
+    score = ("score", "--generations", tmp_path / "base.jsonl", tmp_path / "trained.jsonl", "--task", "sudoku")
+    assert run(*score) == 1
+    error = capsys.readouterr().err
+    assert "temperature 0.0 and 1.0" in error and "entropy_bound 0.1 and 0.3" in error
+    assert "confidence_threshold" not in error and "--allow_different_settings" in error and "--decoder_from" in error
+    assert run(*score, "--allow_different_settings") == 0
+    assert "differs, too: temperature 0.0, then 1.0" in capsys.readouterr().out
+
+
+def test_a_frontier_has_one_canvas_and_temperature(models, tmp_path, capsys):
+    words = ("--task", "sudoku", "--size", 6, "--device", "cpu", *GRID, "--output_file")
+    some = ("frontier", "--models", models / "trained", models / "cooler", "--names", "one", "two")
+    assert run(*some, *words, tmp_path / "p.jsonl") == 1
+    error = capsys.readouterr().err
+    assert "temperature 1.0 and 0.5" in error and "--decoder_from" in error and not (tmp_path / "p.jsonl").exists()
+    for number, (choice, temperature) in enumerate(
+        ((("--temperature", 0), 0.0), (("--decoder_from", models / "cooler"), 0.5))
+    ):
+        file = tmp_path / f"{number}.jsonl"
+        assert run(*some, *words, file, *choice) == 0
+        out = capsys.readouterr().out
+        assert f"All models: temperature {temperature}, 20 tokens in blocks of 20" in out
+        assert f"all: temperature {temperature}, max_new_tokens 20, block_length 20" in out
+        decoders = [point.decoder for points in load_sweep(file).values() for point in points]
+        assert len(decoders) == 6 and {decoder["temperature"] for decoder in decoders} == {temperature}
+
+
+def test_the_seed_leaves_the_problems_as_they_are(tmp_path):
+    words = ("eval", "--model_name_or_path", "embedded/sudoku", "--device", "cpu", "--task", "sudoku", "--size", 5)
+    for name, more in (("a", ()), ("b", ("--seed", 5)), ("c", ("--task_options", '{"seed": 5}'))):
+        assert run(*words, *more, "--output_file", tmp_path / f"{name}.jsonl") == 0
+    a, b, c = (load_generations(tmp_path / f"{name}.jsonl") for name in "abc")
+    digests = [g.header["settings"]["dataset"] for g in (a, b, c)]
+    assert digests[0] == digests[1] != digests[2]
+    assert [g.seed for g in a.samples] == [g.seed for g in c.samples] != [g.seed for g in b.samples]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("eval", "--output_file", "file/x.jsonl"), "`--output_file file/x.jsonl`: its folder cannot be made"),
+        (("frontier", "--output_file", "x.jsonl", "--picture", "file/x.png"), "`--picture file/x.png`: its folder"),
+        (("frontier", "--output_file", "x.jsonl", "--picture", "x.xyz"), "`--picture x.xyz`: pictures are"),
+        (("frontier", "--output_file", "folder"), "`--output_file folder` is a folder"),
+        (("frontier", "--output_file", "x.jsonl", "--tokens_per_step", "0"), "`tokens_per_step` must be at least 1"),
+        (("report", "--output_file", "file/x.html", "--generations", "x"), "`--output_file file/x.html`: its folder"),
+    ],
+    ids=["eval", "picture", "kind", "folder", "schedule", "report"],
+)
+def test_what_cannot_work_is_found_before_the_work(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("trl_diffusion.cli.arguments.load_model", lambda args: pytest.fail("the work has begun"))
+    monkeypatch.setattr("trl_diffusion.evaluation.load_generations", lambda path: pytest.fail("the work has begun"))
+    Path("file").write_text("")
+    Path("folder").mkdir()
+    model = {"eval": "--model_name_or_path", "frontier": "--models"}.get(words[0])
+    assert run(*words, *((model, "embedded/sudoku", "--task", "sudoku") if model else ())) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_folders_of_results_are_made(tmp_path):
+    words = ("--models", "embedded/sudoku", "--device", "cpu", "--task", "sudoku", "--size", 4, *GRID)
+    assert run("frontier", *words, "--output_file", tmp_path / "a" / "p.jsonl", "--picture", tmp_path / "b/p.png") == 0
+    header, *points = map(json.loads, (tmp_path / "a" / "p.jsonl").read_text().splitlines())
+    assert header["format"].startswith("trl-diffusion sweep") and len(points) == 3 and (tmp_path / "b/p.png").is_file()
+    assert points[0]["settings"]["temperature"] == 1.0 and points[0]["settings"]["max_new_tokens"] == 20
+    assert run("report", "--frontier", tmp_path / "a" / "p.jsonl", "--output_file", tmp_path / "c" / "r.html") == 0
+    assert (tmp_path / "c" / "r.html").is_file()
+
+
+# ---------------------------------------------------------------- tables
+
+POINT = Evaluation(0.5, (0.3, 0.7), 4.0, 2.0, 20, 1.0, CARRIED.describe(), tokens=8, tokens_per_second=9, truncated=0)
+
+
+def test_intervals_are_printed_from_low_to_high(capsys):
+    assert tables.within((0.25, 0.75)) == "(25.0 – 75.0)"
+    tables.print_evaluation("one", POINT)
+    tables.print_frontiers({"one": [POINT]})
+    out = capsys.readouterr().out
+    assert out.count("(30.0 – 70.0)") == 2 and out.count("temperature 1.0, max_new_tokens 20, block_length 20") == 2
+
+
+def test_differences_have_signs_at_both_ends(capsys):
+    tables.print_comparison("a", "b", Comparison(0.1, (-0.05, 0.25), 0.2, 3, 1, -0.01, (-0.02, -0.0001), 20))
+    out = capsys.readouterr().out
+    assert "+10.0 points (-5.0 – +25.0)" in out and "-0.01 (-0.02 – +0.00)" in out
+
+
+def test_nothing_is_folded_in_a_pipe(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    long = "a/long/name/of/a/checkpoint/that/is/in/some/folder/deep/down/on/a/shared/disk"
+    tables.print_frontiers({long: [POINT], "b": [replace(POINT, decoder=CARRIED.describe() | {"temperature": 0.0})]})
+    out = capsys.readouterr().out
+    assert f"{long} (temperature 1.0, max_new_tokens 20, block_length 20)" in out and "temperature 0.0" in out
