@@ -131,7 +131,7 @@ def _claims() -> list[Claim]:
     add("Draws by entropy help", f"{AGRPO}, by design", _less("sudoku", "agrpo-k2", "agrpo-k2-uniform"))
     add("Stratified draws help", f"{AGRPO}, by design", _less("sudoku", "agrpo-k2", "agrpo-k2-unstratified"))
     add("The exact gradient beats one random mask", AGRPO, _less("sudoku", "agrpo", "uni-grpo"))
-    for variant, name in (("dmpo-group", "group"), ("dmpo-negative", "negative"), ("dmpo", "model")):
+    for variant, name in (("dmpo-negative", "negative"), ("dmpo", "model")):
         add(f"A baseline helps: {name}", DMPO, _less("sudoku", variant, "dmpo-none"))
     add("DMPO surpasses coupled-GRPO", DMPO, _less("sudoku", "dmpo", "coupled-grpo"))
     for method, source in SURPASSING.items():

@@ -151,9 +151,9 @@ _LIST = [
         threshold_head="continuous",
         **JOINT,
     ),
-    # DMPO: baseline, objective, masks, temperature of the target.
+    # DMPO: baseline, objective, masks, temperature of the target. In the first update after a rollout the model's
+    # baseline is 1/G, so that "group" would be the same run.
     _dmpo("dmpo-none", "no baseline: all weights are positive", weight_baseline="none"),
-    _dmpo("dmpo-group", "baseline 1/G", weight_baseline="group"),
     _dmpo("dmpo-negative", "the authors' default: weights of the reversed reward", weight_baseline="negative"),
     _dmpo("dmpo-wddo", "logistic instead of cross-entropy", objective="wddo"),
     _dmpo("dmpo-replicates-2", "2 masks per completion instead of 4", num_replicates=2),
@@ -225,7 +225,7 @@ GROUPS = {
         "What do DMPO's baseline, objective, masks and temperature do?",
         "dmpo",
         (
-            "dmpo", "dmpo-none", "dmpo-group", "dmpo-negative", "dmpo-wddo", "dmpo-replicates-2", "dmpo-replicates-8",
+            "dmpo", "dmpo-none", "dmpo-negative", "dmpo-wddo", "dmpo-replicates-2", "dmpo-replicates-8",
             "dmpo-alpha-0.03", "dmpo-alpha-0.3",
         ),
     ),
