@@ -43,10 +43,9 @@ _DEGREES = re.compile(r"\^?\s*\{?\s*\\circ\s*\}?\s*[CF]?")
 _DENIALS = r"not|no|never|[a-z]+n't|wrong|incorrect|false|untrue|except|but|if|than"
 _NO_UNITS = re.compile(
     rf"{_DENIALS}|or|and|to|is|are|was|were"
-    r"|zero|one|two|three|four|five|six|seven|eight|nine|tens?|eleven|twelve|[a-z]+teen"
-    r"|(?:twen|thir|for|fif|six|seven|eigh|nine)ty"
-    r"|(?:k|hundred|thousand|[a-z]*illion|lakh|crore|grand|dozen|score|gross|half|halve|third|quarter)s?"
-    r"|(?:four|fif|six|seven|eigh|nin|ten|hundred|thousand|[a-z]*illion)ths?"
+    r"|(?:zero|one|two|three|four|five|fif|six|seven|eight|eigh|nine|nin|ten|eleven|twelve|twelf"
+    r"|(?:thir|four|fif|six|seven|eigh|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)t(?:y|ie)"
+    r"|k|hundred|thousand|[a-z]*illion|lakh|crore|grand|dozen|score|gross|half|halve|third|quarter)(?:th)?s?"
     r"|more|less|lesser|fewer|short|shy|greater|larger|smaller|bigger|higher|lower|above|below|under|over"
     r"|negative|plus|minus|times|twice|doubled?|tripled?|divided|multiplied|squared|cubed|factorial|pi|sqrt|mod|modulo"
     r"|base|point"
