@@ -91,6 +91,75 @@ def test_a_wrong_number_never_does(value, other, data):
     assert math_score(text, next(number_dresses(value))) == 0, text
 
 
+counts = st.integers(-999, 9999)
+# Written by hand, not taken from the code: scales, comparisons, operations, denials.
+ALTERING = (
+    "hundred thousand million billion lakh crore grand dozen dozens score gross tens hundreds thirds half quarters "  # noqa: SIM905
+    "sixteenths thirteen twenty-one more less fewer short below under over plus minus times squared doubled not wrong "
+    "incorrect false never isn't".split()
+)
+NOUNS = ["apples", "dollars", "people", "mice", "tenants", "scoreboards", "shorts", "lessons", "notes", "canteens"]
+
+
+@given(counts, st.integers(1, 60), st.sampled_from(ALTERING), st.sampled_from(NOUNS), st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_right_number_that_something_is_made_of_never_does(gold, by, word, noun, data):
+    """Nor one that is not worked out, is taken back, or stands beside another."""
+    dresses = [
+        *(f"{gold}!", f"{gold}!.", f"${gold}!$.", f"{gold} !", rf"{gold}\text{{!}}", f"{gold}!!"),
+        *(f"{gold * by}/{by}", rf"\frac{{{gold * by}}}{{{by}}}", rf"\dfrac{{{gold * by}}}{{{by}}}", f"{gold}/1"),
+        *(f"{gold + by} = {gold}", f"{gold} = {gold + by}", f"x = {gold + by} = {gold}", f"{gold + by} == {gold}"),
+        *(f"{gold} {word}", f"{gold} {word} {noun}", f"{gold} {noun} {word}", rf"{gold}\text{{ {word}}}"),
+        *(rf"{gold}\text{{ {noun} {word}}}", f"False: {gold}", f"Not the total: {gold}", f"The total isn't {gold}"),
+        *(f"{gold}e0", f"{gold}.0e0", f"{gold} 000", f"{gold}**1", f"{gold}^1", f"{gold}+0"),
+    ]
+    text = data.draw(st.sampled_from(outer_dresses(data.draw(st.sampled_from(dresses)))))
+    assert gsm8k_score(text, str(gold)) == 0, text
+    assert math_score(text, str(gold)) == 0, text
+
+
+@given(counts, st.integers(1, 60), st.sampled_from(NOUNS), st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_right_number_with_a_noun_or_its_sum_scores(gold, by, noun, data):
+    dresses = [
+        *(f"{gold} {noun}", f"{gold} {noun}!", rf"{gold}\text{{ {noun}}}", rf"\textbf{{{gold} {noun}}}"),
+        *(f"{gold} = {gold - by} + {by}", f"{gold - by} + {by} = {gold}", f"{gold - by} + {by} = **{gold}**"),
+        *(f"The total is {gold}", f"Total: {gold} {noun}", f"{gold * by}/{by} = {gold}"),
+    ]
+    dress = data.draw(st.sampled_from(dresses))
+    text = data.draw(st.sampled_from([d for d in outer_dresses(dress) if "\n" not in d or "<" in d]))
+    assert gsm8k_score(text, str(gold)) == 1, text
+    assert math_score(text, str(gold)) == 1, text
+
+
+@given(counts, st.sampled_from(["<|mdm_mask|>", "<|mask|>", "<|MASK|>", "[MASK]", "<mask>"]), st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_mask_within_an_answer_leaves_none(gold, mask, data):
+    answer = f"{gold} 1/2"
+    place = data.draw(st.integers(0, len(answer)))
+    torn = answer[:place] + mask + answer[place:]
+    for text in (f"<answer>{torn}</answer>", rf"\boxed{{{torn}}}", f"#### {torn}", f"The answer is {torn}", torn):
+        assert extract_final_answer(text) == "" and gsm8k_score(text, answer) == 0
+        assert math_score(text, str(gold)) == math_score(text, rf"{gold}\frac{{1}}{{2}}") == 0
+    spared = f"{mask}<reasoning>{mask}</reasoning><answer>{gold}</answer>{mask}"
+    assert gsm8k_score(spared, str(gold)) == math_score(spared, str(gold)) == 1
+
+
+@given(st.integers(0, 99), st.text("0123456789", max_size=3), st.text("0123456789", min_size=1, max_size=4))
+@settings(max_examples=100, deadline=None)
+def test_repeating_decimals(whole, head, period):
+    """Against the sum of the geometric series."""
+    size = Fraction(1, 10 ** len(period))
+    value = (
+        whole + Fraction(int(head or 0), 10 ** len(head)) + Fraction(int(period), 10 ** len(head)) * size / (1 - size)
+    )
+    text = rf"{whole}.{head}\overline{{{period}}}"
+    assert math_score(rf"\boxed{{{next(number_dresses(value))}}}", text) == 1
+    assert math_score(rf"\boxed{{{text}}}", next(number_dresses(value))) == 1
+    wrong = f"{whole}.{head}{period * 3}" if int(period) else f"{whole}.{head}1"
+    assert math_score(rf"\boxed{{{wrong}}}", text) == 0
+
+
 @given(st.integers(1, 9999), st.text(alphabet="0123456789.,/%- ", max_size=8))
 @settings(max_examples=200, deadline=None)
 def test_what_scores_is_the_number(gold, text):
@@ -123,6 +192,23 @@ def test_intervals_have_the_same_ends_and_brackets(low, width, brackets, data):
     other = data.draw(st.sampled_from([b for b in ("()", "(]", "[)", "[]") if b != brackets]))
     assert math_score(rf"\boxed{{{other[0]}{low},{low + width}{other[1]}}}", gold) == 0
     assert math_score(rf"\boxed{{{brackets[0]}{low},{low + width + 1}{brackets[1]}}}", gold) == 0
+
+
+@given(st.integers(-9, 9), st.integers(1, 9), *[st.sampled_from("([")] * 2, *[st.sampled_from(")]")] * 2)
+@settings(max_examples=80, deadline=None)
+def test_inequalities_are_intervals_with_the_same_ends(low, width, left, other_left, right, other_right):
+    high, less, more = low + width, {"(": "<", "[": r"\le", ")": "<", "]": r"\le"}, {"<": ">", r"\le": r"\geq"}
+    gold = rf"x \in {left}{low}, {high}{right}"
+    first, second = less[other_left], less[other_right]
+    same = (left, right) == (other_left, other_right)
+    for text in (f"{low} {first} x {second} {high}", f"{high} {more[second]} x {more[first]} {low}"):
+        assert math_score(rf"\boxed{{{text}}}", gold) == same, text
+        assert math_score(rf"\boxed{{{gold}}}", text) == same, text
+        assert math_score(rf"\boxed{{{text.replace('x', 'y')}}}", gold) == 0
+    assert math_score(rf"\boxed{{{low} {less[left]} x {less[right]} {high + 1}}}", gold) == 0
+    assert math_score(rf"\boxed{{x {second} {high}}}", rf"(-\infty, {high}{right}") == (right == other_right)
+    assert math_score(rf"\boxed{{{low} {first} x}}", rf"{left}{low}, \infty)") == (left == other_left)
+    assert math_score(rf"\boxed{{x {first} {low}}}", rf"{left}{low}, \infty)") == 0
 
 
 @given(st.lists(st.integers(-9, 9), min_size=3, max_size=3), st.integers(1, 9))

@@ -152,6 +152,84 @@ def split_numbers(text):
     return parts + ([digits] if digits else [])
 
 
+def write(tree, depth=0):
+    """A tree of operations in the signs of others, and for Python."""
+    if isinstance(tree, int):
+        return str(tree), f"Fraction({tree})"
+    sign, left, right, style = tree
+    (a, exact_a), (b, exact_b) = write(left, depth + 1), write(right, depth + 1)
+    exact = f"({exact_a} {sign} {exact_b})"
+    if sign == "/" and style % 2:
+        return rf"\frac{{{a}}}{{{b}}}", exact
+    signs = {"+": "++++", "-": "-\u2011\u2212\u2013", "*": ["x", "X", "\u2217", r"\times"], "/": "/\u00f7//"}
+    return (rf"({a} {signs[sign][style]} {b})" if depth else rf"{a} {signs[sign][style]} {b}"), exact
+
+
+trees = st.recursive(
+    st.integers(0, 99), lambda sub: st.tuples(st.sampled_from("+-*/"), sub, sub, st.integers(0, 3)), max_leaves=5
+)
+
+
+@given(trees, st.sampled_from(["{}", "x = {}", "Expression: {}", "{} = 7", "7 = {}", r"\[ {} \]", "-({})"]))
+@settings(max_examples=300, deadline=None)
+def test_arithmetic_in_other_dresses_equals_pythons(tree, dress):
+    text, exact = write(tree)
+    try:
+        expected = eval(exact, {"Fraction": Fraction, "__builtins__": {}})  # the test's own text, digits and operators
+    except ZeroDivisionError:
+        expected = None
+    if "7" in dress and isinstance(tree, int):
+        return  # of two numbers, either may be the given one
+    result = evaluate_expression(dress.format(text))
+    if expected is None:
+        assert result is None
+    else:
+        assert result is not None and result[0] == (-expected if dress == "-({})" else expected)
+
+
+def reachable(numbers, signed):
+    """What can be made of all numbers, in Python's arithmetic; `signed` with a minus before any part."""
+    if len(numbers) == 1:
+        values = set(numbers)
+    else:
+        values = set()
+        for mask in range(1, 2 ** len(numbers) - 1):
+            first = tuple(n for i, n in enumerate(numbers) if mask >> i & 1)
+            second = tuple(n for i, n in enumerate(numbers) if not mask >> i & 1)
+            for a in reachable(first, signed):
+                for b in reachable(second, signed):
+                    values |= {a + b, a - b, a * b} | ({a / b} if b else set())
+    return values | {-value for value in values} if signed else values
+
+
+@given(st.lists(st.integers(1, 99).map(Fraction), min_size=2, max_size=3).map(tuple))
+@settings(max_examples=20, deadline=None)
+def test_a_minus_in_front_opens_no_new_target(numbers):
+    assert {abs(value) for value in reachable(numbers, True)} == {abs(value) for value in reachable(numbers, False)}
+    assert {v for v in reachable(numbers, True) if v > 0} <= reachable(numbers, False)
+
+
+@given(st.text("1234 .|/&\n", max_size=40), st.integers(0, 287), st.integers(0, 17), st.data())
+@settings(max_examples=100, deadline=None)
+def test_a_grid_scores_in_any_dress_and_no_other_does(noise, index, place, data):
+    grid = sudoku.solved_grids()[index]
+    puzzle = data.draw(st.sampled_from([grid[:8] + "." * 8, "." * 16]))
+    rows = [grid[i : i + 4] for i in range(0, 16, 4)]
+    array = r"\begin{array}{cccc}" + r"\\".join("&".join(row) for row in rows) + r"\end{array}"
+    labelled = [f"Row {i}: {row}" for i, row in enumerate(rows, 1)]
+    for text in ("/".join(rows), f"Answer: {grid}", "\n".join(labelled), array):
+        assert sudoku_score(f"<answer>{text}</answer>", puzzle) == 1, text
+        cut = min(place, len(text))
+        for mask in ("<|mdm_mask|>", "[MASK]"):
+            assert sudoku_score(f"<answer>{text[:cut]}{mask}{text[cut:]}</answer>", puzzle) == 0, text
+        digit = data.draw(st.sampled_from([i for i, c in enumerate(text) if c in "1234"]))
+        changed = text[:digit] + str(int(text[digit]) % 4 + 1) + text[digit + 1 :]
+        assert sudoku_score(f"<answer>{changed}</answer>", puzzle) == 0, changed
+    assert sudoku_score("<answer>" + "\n".join(labelled[::-1]) + "</answer>", puzzle) == 0
+    digits = "".join(c for c in noise if c.isdigit())
+    assert sudoku_score(noise, puzzle) == (sudoku.is_solution(puzzle, digits) and "." not in noise)
+
+
 def test_every_generated_solution_scores():
     for row in countdown.make_dataset("train", 300):
         assert countdown_score(row["solution"], row["numbers"], row["target"]) == 1

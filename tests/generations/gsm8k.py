@@ -29,6 +29,16 @@ CASES = [
     ("72", 0, "<answer>7<|mdm_mask|>2</answer>"),  # the digit between is not known
     ("72", 0, "<answer>71<|eot_id|>72</answer>"),  # the text had ended
     ("72", 0, "<answer>71</answer><|eot_id|><answer>72</answer>"),
+    ("7.5", 0, "<answer>7<|mdm_mask|>1/2</answer>"),
+    ("72", 0, "<answer>72<|mask|></answer>"),  # or 720
+    ("72", 0, "<answer>7[MASK]2</answer>"),
+    ("72", 0, "<answer>72 <|MASK|></answer>"),
+    ("72", 0, r"\boxed{72<|mdm_mask|>}"),
+    ("72", 0, r"\boxed{72\text{ clips<|mdm_mask|>}}"),
+    ("72", 0, "#### 7<|mask|>2"),
+    ("72", 0, "The answer is 72<|mdm_mask|>"),
+    ("72", 1, "<reasoning>48 <|mdm_mask|> 24</reasoning><answer>72</answer><|mdm_mask|>"),
+    ("72", 1, "<answer>72< /answer>"),
     # ---- torn and doubled tags
     ("72", 1, "<reasoning>48+24=72</reasoning>\n<answer>72"),
     ("72", 1, "<answer>72\n\nLet me check that: 48 + 24 is 72."),
@@ -81,6 +91,26 @@ CASES = [
     ("16", 1, r"\boxed{16\text{ ft}^2}"),
     ("90", 1, "<answer>90°</answer>"),
     ("4", 1, "<answer>4 m</answer>"),
+    ("1080", 1, "<answer>1\u2009080</answer>"),  # a thin space
+    ("1080", 0, "<answer>1 080</answer>"),  # two numbers
+    ("72", 1, "<answer>72 left</answer>"),
+    ("72", 1, "<answer>72 clips!</answer>"),
+    ("72", 1, "<answer>72 miles per hour</answer>"),
+    ("72", 1, r"<answer>\textbf{72 dollars}</answer>"),
+    ("72", 1, r"\boxed{\text{72 clips}}"),
+    ("72", 0, r"\boxed{7\text{2 clips}}"),
+    *[
+        ("72", 0, f"<answer>72 {words}</answer>")
+        for words in ("less", "more", "fewer clips", "short", "per-cent less")
+    ],
+    *[
+        ("72", 0, f"<answer>72 {words}</answer>")
+        for words in ("grand", "lakh", "crore", "tens", "score", "half-dozens")
+    ],
+    *[("72", 0, f"<answer>72 {words}</answer>") for words in ("hundred", "dozens", "quadrillion", "twenty-fifths")],
+    ("72", 0, r"\boxed{72\text{ thousand dollars}}"),
+    ("72", 0, r"\boxed{72\text{!}}"),
+    ("72", 0, r"\boxed{72\text{ + 1}}"),
     # ---- decimals and fractions
     ("3", 1, "<answer>3.0</answer>"),
     ("3", 0, "<answer>3.5</answer>"),
@@ -96,6 +126,14 @@ CASES = [
     ("7/2", 1, "<answer>3 1/2</answer>"),
     ("7/2", 1, "<answer>3.5 hours</answer>"),
     ("33", 0, "<answer>33.33</answer>"),
+    ("72", 0, "<answer>144/2</answer>"),  # not worked out
+    ("72", 0, "<answer>72/1</answer>"),
+    ("72", 0, r"\boxed{\frac{144}{2}}"),
+    ("72", 1, "<answer>144/2 = 72</answer>"),
+    ("0.75", 1, "<answer>6/8</answer>"),
+    ("0.75", 0, "<answer>1.5/2</answer>"),
+    ("72", 0, "<answer>7.2e1</answer>"),
+    ("72", 0, r"\boxed{7.2 \times 10^1}"),
     # ---- work inside the tag
     ("72", 1, "<answer>48 + 24 = 72</answer>"),
     ("72", 1, "<answer>48 clips + 24 clips = 72 clips</answer>"),
@@ -128,6 +166,35 @@ CASES = [
     ("72", 0, "<answer>72!</answer>"),
     ("72", 0, "<answer>I do not know</answer>"),
     ("72", 0, "<answer>?</answer>"),
+    ("5", 0, "<answer>5!.</answer>"),  # 120
+    ("5", 0, "<answer>$5!$.</answer>"),
+    ("5", 0, r"\boxed{5!.}"),
+    ("5", 0, "The answer is 5!"),  # who knows?
+    ("5", 1, r"The answer is \boxed{5}!"),
+    ("72", 1, "<answer>48 + 24 = **72**</answer>"),
+    ("72", 0, "<answer>72**2</answer>"),
+    ("72", 1, "<answer>72 = 30 + 42</answer>"),
+    ("72", 1, "<answer>72 clips = 48 clips + 24 clips</answer>"),
+    ("60", 1, "<answer>1 hour = 60 minutes</answer>"),
+    ("72", 0, "<answer>71 = 72</answer>"),
+    ("72", 0, "<answer>x = 71 = 72</answer>"),
+    ("72", 0, "<answer>71 == 72</answer>"),
+    ("72", 0, "<answer>71 clips = 72</answer>"),
+    ("72", 0, "<answer>73 = 30 + 42</answer>"),
+    ("72", 0, "<answer>7 = 2x + 1 = 72</answer>"),
+    ("72", 1, "<answer>The total is 72</answer>"),
+    ("72", 1, "<answer>There are 72 clips.</answer>"),
+    ("72", 1, "<answer>Total: 48 + 24 = 72</answer>"),
+    ("72", 0, "<answer>The total is 72 or 73</answer>"),
+    ("72", 0, "<answer>The total is not 72</answer>"),
+    ("72", 0, "<answer>The total is less than 72</answer>"),
+    ("72", 0, "<answer>The wrong answer would be, and the total is 72</answer>"),
+    ("72", 0, "<answer>The number that it isn't is 72</answer>"),
+    ("72", 0, "<answer>False: 72</answer>"),
+    ("72", 0, "<answer>More than: 72</answer>"),
+    ("72", 0, "<answer>Natalia sold 72 clips altogether.</answer>"),  # a sentence may say anything about a number
+    ("72", 0, "<answer>Natalia sold 72 clips fewer than Nadia.</answer>"),
+    ("72", 0, "<answer>seventy-two</answer>"),
     # ---- without tag or box
     ("72", 1, "72"),
     ("72", 1, "She sold 48 + 24 = 72 clips.\n#### 72"),

@@ -14,6 +14,8 @@ from fractions import Fraction
 from typing import Any
 
 from .extraction import extract_answer
+from .latex import CHARACTERS, split_label
+from .numbers import denies
 
 
 MAX_EXPRESSION = 200  # characters
@@ -21,9 +23,11 @@ MAX_DIGITS = 6
 MAX_DEPTH = 20
 
 _TOKEN = re.compile(r"[0-9]+|[-+*/()]")
-_SYNONYMS = str.maketrans({"×": "*", "·": "*", "⋅": "*", "÷": "/", "−": "-", "–": "-", "[": "(", "]": ")"})
+# After LaTeX's commands are gone: an x is no variable where there are none.
+_SYNONYMS = str.maketrans({"x": "*", "X": "*", "[": "(", "]": ")"})
+_FRACTION = re.compile(r"\\[dtc]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _LATEX = re.compile(r"\\(times|cdot|div|left|right|[,;:! ()\[\]])|\$")
-_LONE_NUMBER = re.compile(r"[\s$`*]*[0-9]{1,9}\s*")
+_LONE_SIDE = re.compile(r"[\s$`*]*(?:[0-9]{1,9}|[A-Za-z]+(?: [A-Za-z]+){0,3})\s*")
 _MEANING = {"times": "*", "cdot": "*", "div": "/"}
 
 
@@ -35,19 +39,27 @@ def evaluate_expression(text: str) -> tuple[Fraction, list[int]] | None:
     """
     Compute an arithmetic expression of non-negative integers, `+`, `-`, `*`, `/` and brackets.
 
+    An expression, also one in brackets, may begin with a minus. With that no other target can be reached, up to sign:
+    `-10+12+11` is `12+11-10`.
+
     Args:
         text (`str`):
-            The expression, in plain text or LaTeX. Of an equation only one side counts: the left one, or the next one
-            where that is a lone number, as in `17 = 3*4+5`. Whether the equation holds does not matter.
+            The expression, in plain text or LaTeX, after a label or not (`Answer: 3*4+5`). Of an equation only one
+            side counts: the left one, or the next one where that is a lone number or name, as in `17 = 3*4+5`. Whether
+            the equation holds does not matter.
 
     Returns:
         `tuple[Fraction, list[int]]`: its value and the numbers in it, in order; `None` if it is invalid.
     """
-    sides = text.split("=", 2)
-    text = sides[1] if len(sides) > 1 and _LONE_NUMBER.fullmatch(sides[0]) else sides[0]
+    sides = split_label(text)[1].split("=", 2)
+    lone = len(sides) > 1 and _LONE_SIDE.fullmatch(sides[0]) and not denies(sides[0])
+    text = sides[1] if lone else sides[0]
     if len(text) > MAX_EXPRESSION:
         return None
-    text = _LATEX.sub(lambda match: _MEANING.get(match[1], ""), text.translate(_SYNONYMS)).strip(" \n\t`*.")
+    for _ in range(MAX_DEPTH):  # from the inside
+        text = _FRACTION.sub(r"((\1)/(\2))", text)
+    text = _LATEX.sub(lambda match: _MEANING.get(match[1], ""), text.translate(CHARACTERS))
+    text = text.translate(_SYNONYMS).strip(" \n\t`*.")
     tokens = _TOKEN.findall(text)
     if not tokens or re.sub(r"\s", "", _TOKEN.sub("", text)):
         return None
@@ -61,7 +73,9 @@ def evaluate_expression(text: str) -> tuple[Fraction, list[int]] | None:
 
 
 def _sum(tokens: list[str], i: int, depth: int) -> tuple[Fraction, int]:
-    value, i = _product(tokens, i, depth)
+    negative = tokens[i : i + 1] == ["-"]
+    value, i = _product(tokens, i + negative, depth)
+    value = -value if negative else value
     while i < len(tokens) and tokens[i] in "+-":
         right, after = _product(tokens, i + 1, depth)
         value, i = (value + right if tokens[i] == "+" else value - right), after

@@ -42,6 +42,9 @@ _UNIT_TAIL = re.compile(
     r"(?:\s*\^\s*\{?[23]\}?)?)\s*\Z"
 )
 
+_RELATION = re.compile(r"(<=?|>=?|\\(?:le|ge|lt|gt)(?![a-zA-Z]))")
+_VARIABLE = re.compile(r"[a-zA-Z]|\\(?!pi|infty)[a-z]+")
+
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
 # What an answer may use of its own accord. Anything else, \sin or \sum or !, has to be in the reference as well: where
 # a half is asked, \sin 30^\circ is the question, not the answer.
@@ -115,6 +118,10 @@ def equivalent(gold: Answer, answer: Answer) -> bool:
     Returns:
         `bool`: `False` also where it cannot be decided in time.
     """
+    if gold.kind == "group" and answer.kind == "expression" and _is_interval(gold):
+        answer = _as_interval(answer) or answer
+    elif gold.kind == "expression" and answer.kind == "group":
+        gold = _as_interval(gold) or gold
     if gold.name and answer.name and gold.name != answer.name and len(gold.name) == len(answer.name) == 1:
         return False
     if "words" in (gold.kind, answer.kind):
@@ -183,7 +190,8 @@ def _parse(text: str) -> Answer | None:
         return _parse_items("list", [signs[0] + "+" + signs[1], signs[0] + "-" + signs[1]])
     if re.fullmatch(r"[A-Za-z][A-Za-z'-]{3,}(?: [A-Za-z'-]+)*|(?i:yes|no|odd)", text):
         return Answer("words", text)
-    bare = _UNIT_TAIL.sub("", text)
+    tail = _UNIT_TAIL.search(text)
+    bare = text[: tail.start()] if tail and parse_number("1" + tail[0]) else text
     return Answer("expression", bare.replace("⟦", r"\{").replace("⟧", r"\}")) if bare else None
 
 
@@ -249,6 +257,31 @@ def _is_wrapped(text: str) -> bool:
 
 
 # ---------------------------------------------------------------- comparing
+
+
+def _is_interval(group: Answer) -> bool:
+    """Whether this can be no point."""
+    infinite = any(item.kind == "expression" and r"\infty" in item.value for item in group.value)
+    return group.brackets != "()" or infinite or re.fullmatch("[a-z]", group.name) is not None
+
+
+def _as_interval(inequality: Answer) -> Answer | None:
+    r"""`[-2, 7)`, named x, for `-2 \le x < 7`; `None` for what is no inequality for a variable alone."""
+    parts = [part.strip() for part in _RELATION.split(inequality.value)]
+    sides, signs = parts[::2], parts[1::2]
+    less = {sign[0] == "<" or sign in (r"\le", r"\lt") for sign in signs}
+    if len(less) != 1:
+        return None
+    if True not in less:
+        sides, signs = sides[::-1], signs[::-1]
+    if len(sides) == 2:  # without end on one side
+        left = _VARIABLE.fullmatch(sides[0]) is not None
+        sides, signs = (["-\\infty", *sides], ["<", *signs]) if left else ([*sides, "\\infty"], [*signs, "<"])
+    ends = [_parse(side) for side in sides[::2]]
+    if len(sides) != 3 or None in ends or _VARIABLE.fullmatch(sides[1]) is None:
+        return None
+    closed = [sign[-1] in "e=" for sign in signs]
+    return Answer("group", tuple(ends), sides[1], "(["[closed[0]] + ")]"[closed[1]])
 
 
 def _letters(answer: Answer) -> str:

@@ -17,9 +17,11 @@ MAX_CHARACTERS = 20_000
 
 _OPENING = re.compile(r"<\s*answer\s*>", re.IGNORECASE)
 # Any tag of the format ends an answer, also where the wrong one was closed.
-_CLOSING = re.compile(r"</\s*answer|</?\s*(?:reasoning|think)\b", re.IGNORECASE)
+_CLOSING = re.compile(r"<\s*/\s*answer|</?\s*(?:reasoning|think)\b", re.IGNORECASE)
 _CUT_TAG = re.compile(r"</?[a-z]{0,9}\Z", re.IGNORECASE)  # the canvas ended in the midst of the closing tag
 _END_OF_TEXT = re.compile(r"<\|(?:eot_id|endoftext|end_of_text|im_end|eos|end)\|>|</s>|<eos>")
+_MASK = re.compile(r"<\|[a-z_]{0,16}mask[a-z_]{0,16}\|>|\[mask\]|<mask>", re.IGNORECASE)
+UNKNOWN = "\ufffd"  # a token that was never filled
 _SPECIAL = re.compile(r"<\|[a-zA-Z_]{1,32}\|>")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -40,8 +42,9 @@ def completion_text(completion: Any) -> str:
 
 
 def visible_text(completion: Any) -> str:
-    """The text up to its first end-of-text token. Other special tokens separate, as masks left in a number do."""
-    return _SPECIAL.sub(" ", _END_OF_TEXT.split(completion_text(completion), maxsplit=1)[0]).strip()
+    """The text up to its first end-of-text token. Masks are U+FFFD, which no answer holds; other tokens separate."""
+    text = _MASK.sub(UNKNOWN, _END_OF_TEXT.split(completion_text(completion), maxsplit=1)[0])
+    return _SPECIAL.sub(" ", text).strip()
 
 
 def extract_answer(completion: Any) -> str:
@@ -50,7 +53,8 @@ def extract_answer(completion: Any) -> str:
 
     That is what stands between the last `<answer>` and the `</answer>` after it, without tags in the last box, and
     without a box the whole text. Inside the tags, too, a box is opened. A missing closing tag or brace is forgiven:
-    the answer then ends with its paragraph or line. What follows an end-of-text token does not count.
+    the answer then ends with its paragraph or line. What follows an end-of-text token does not count. With a mask left
+    in it, it is no answer: nobody knows which token was to stand there.
 
     Args:
         completion (`str` or `list`):
@@ -63,7 +67,7 @@ def extract_answer(completion: Any) -> str:
     tagged = _last_tagged(text)
     answer = text if tagged is None else tagged[0]
     box = last_boxed(answer)
-    return answer.strip() if box is None else box
+    return _filled(answer if box is None else box)
 
 
 def extract_final_answer(completion: Any) -> str:
@@ -79,13 +83,13 @@ def extract_final_answer(completion: Any) -> str:
     answer = text if tagged is None else tagged[0]
     box = last_boxed(answer)
     if box is not None:
-        return box
+        return _filled(box)
     if tagged is not None:
-        return tagged[0].strip() if tagged[1] else tagged[0].strip().split("\n")[0].strip()
+        return _filled(tagged[0] if tagged[1] else tagged[0].strip().split("\n")[0])
     markers = _MARKER.findall(text)
     if markers:
-        return markers[-1].strip()
-    return strip_statement(text.split("\n")[-1]) or text
+        return _filled(markers[-1])
+    return _filled(strip_statement(text.split("\n")[-1]) or text)
 
 
 def strip_statement(line: str) -> str:
@@ -114,6 +118,11 @@ def last_boxed(text: str) -> str | None:
     line = rest[1:].split("\n")[0]
     line = re.split(r"\$|\\\)|\\\]", line, maxsplit=1)[0].strip()
     return line + "}" * max(0, line.count("{") - line.count("}"))
+
+
+def _filled(answer: str) -> str:
+    """The answer without surrounding space, empty if a token of it was never filled."""
+    return "" if UNKNOWN in answer else answer.strip()
 
 
 def _last_tagged(text: str) -> tuple[str, bool] | None:

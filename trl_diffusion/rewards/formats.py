@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .extraction import last_boxed, visible_text
+from .extraction import UNKNOWN, last_boxed, visible_text
 
 
 _TAG = re.compile(r"<(/?)(reasoning|answer)>")
@@ -57,7 +57,15 @@ def boxed_format_reward(completions: list[Any], **kwargs: Any) -> list[float]:
 
 def _has_one_box(text: str) -> bool:
     box = last_boxed(text)
-    return text.count(r"\boxed{") == 1 and bool(box) and re.search(re.escape(box or "") + r"\s*\}", text) is not None
+    return (
+        text.count(r"\boxed{") == 1
+        and _has_something(box or "")
+        and re.search(re.escape(box or "") + r"\s*\}", text) is not None
+    )
+
+
+def _has_something(content: str) -> bool:
+    return bool(content.replace(UNKNOWN, "").strip())
 
 
 def _tagged(text: str, names: list[str]) -> bool:
@@ -66,4 +74,4 @@ def _tagged(text: str, names: list[str]) -> bool:
     if tags != [(name, slash) for name in names for slash in (False, True)]:
         return False
     match = re.search(r"\s*".join(rf"<{name}>(.*?)</{name}>" for name in names) + r"\Z", text, re.DOTALL)
-    return match is not None and all(content.strip() for content in match.groups())
+    return match is not None and all(map(_has_something, match.groups()))

@@ -8,13 +8,19 @@ that has a meaning is touched.
 
 from __future__ import annotations
 
+import itertools
 import re
 
+from .numbers import denies, parse_number, same_number
 
-_CHARACTERS = str.maketrans(
+
+CHARACTERS = str.maketrans(
     {
         "−": "-",
         "–": "-",
+        "‐": "-",
+        "‑": "-",
+        "∗": "*",
         "×": r"\times ",
         "·": r"\cdot ",
         "⋅": r"\cdot ",
@@ -31,9 +37,6 @@ _CHARACTERS = str.maketrans(
         "≈": r"\approx ",
         "²": "^2",
         "³": "^3",
-        "\u00a0": " ",
-        "\u202f": " ",
-        "\u2009": " ",
     }
 )
 # One after the other: each sees what those before it have left.
@@ -43,8 +46,10 @@ _SAME = [
         (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![a-zA-Z])", ""),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\!", ""),
-        (r"\\(?:text|mathrm|mathbf|textbf|boldsymbol)\s*\{\s*(-?[0-9.,]+)\s*\}", r"\1"),
         (r"\{\s*,\s*\}", ","),
+        (r"(?<![\w)}\]^_])\\(?:text|mathrm|mathbf|textbf|boldsymbol)\s*\{\s*(\\?\$?-?[0-9.,][^{}]*)\}", r"\1"),
+        (r"(?<![\w)*])\*\*(?=[^\s*])([^*]*[^\s*])\*\*(?![\w(*])", r"\1"),  # bold, not the power operator
+        (r"(?<=[0-9])[\u00a0\u202f\u2009](?=[0-9]{3}(?![0-9]))", ","),
         (r"(?<=[0-9])\\,(?=[0-9]{3}(?![0-9]))", ","),
         (r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![a-zA-Z])", " "),
         (r"(?<!\\)\\[$()\[\]]|\$", " "),
@@ -52,7 +57,7 @@ _SAME = [
         (r"\\geq(?![a-zA-Z])", r"\\ge"),
         (r"\\varnothing(?![a-zA-Z])|\\\{\s*\\\}", r"\\emptyset"),
         (r"\\degree(?![a-zA-Z])", r"^\\circ"),
-        (r"\\%|\s*\\text\s*\{\s*(?:\\?%|percent)\s*\}|\s*\bper ?cent\b", "%"),
+        (r"\\%|\s*\\text\s*\{\s*(?:\\?%|percent)\s*\}|\s*\bper[ -]?cent\b", "%"),
         (r"(?<![a-zA-Z\\])(pi|sqrt|infty)(?![a-zA-Z])", r"\\\1"),
         (r"(?<![a-zA-Z\\])infinity(?![a-zA-Z])", r"\\infty"),
         (r"\s+", " "),
@@ -70,7 +75,8 @@ _NAME = re.compile(
     r"|\\(?:angle|triangle|text|mathrm)\s*\{?[A-Za-z ]+\}?"
     r"|\|?[A-Z]{1,3}\|?|[A-Za-z]+(?: [A-Za-z']+){1,6}|\( ?[a-zA-Z](?: ?, ?[a-zA-Z]){1,3} ?\)"
 )
-_DENIAL = re.compile(r"\b(?:not|no|never|wrong|incorrect)\b|n't\b", re.IGNORECASE)
+_LABEL = re.compile(r"\s*([A-Za-z]{2,}(?: [A-Za-z']+){0,6})\s*:")
+_IS = re.compile(r"((?:the|it|this|that|there)(?: [A-Za-z']+){0,6}?) (?:is|are|equals)\b:?", re.IGNORECASE)
 _MEMBER = re.compile(r"\\in(?![a-zA-Z])")
 # Commands, units and words of a calculation with numbers. Single letters would be variables.
 _NO_VARIABLE = re.compile(
@@ -89,7 +95,7 @@ def tidy(text: str) -> str:
     Returns:
         `str`: the same formula in one line.
     """
-    text = text.translate(_CHARACTERS)
+    text = text.translate(CHARACTERS)
     for pattern, replacement in _SAME:
         text = pattern.sub(replacement, text)
     text = text.strip(_EDGES)
@@ -109,23 +115,52 @@ def split_name(text: str) -> tuple[str, str]:
         `tuple[str, str]`: the name on the left, empty if there is none, and the right side; the whole formula if it is
         an equation of another kind, such as `2x + 1 = 7` or `y^2 = x`.
     """
-    if ":" in text and "=" not in text:  # Total: 72, but not 3:4 and not f: x
-        label, rest = text.split(":", 1)
-        if re.fullmatch(r"[A-Za-z]{2,}(?: [A-Za-z']+){0,6}", label.strip()) and not _DENIAL.search(label):
-            return label.strip(), rest.strip()
-        return "", text
+    label, rest = split_label(text)
+    says = None if label else _IS.match(text)
+    if says and not denies(says[1]):  # The total is 72
+        label, rest = says[1], text[says.end() :].strip()
+    if label:
+        name, side = split_name(rest)
+        return name or label, side
     if r"\approx" in text:  # what comes first is exact
         exact, about = text.split(r"\approx", 1)
         text = (exact if exact.strip() else about).strip()
     if len(_MEMBER.findall(text)) == 1:
         text = _MEMBER.sub("=", text)
-    sides = [side.strip() for side in re.split(r"(?<![<>!\\])=", text)]
+    sides = [side.strip() for side in re.split(r"(?<![<>!\\])=+", text)]
     if len(sides) == 1 or not all(sides[:-1]):
-        return "", text if all(sides) else sides[-1]
+        return "", text if all(sides) or any(sides[:-1]) else sides[-1]
+    # 72 = 30 + 42 gives what 30 + 42 = 72 does.
+    if _as_given(sides[0]) and not _as_given(sides[-1]) and all(map(_is_arithmetic, sides)):
+        sides.reverse()
     names = [side for side in sides[:-1] if not _is_arithmetic(side)]
-    if len(names) > 1 or any(_NAME.fullmatch(name) is None or _DENIAL.search(name) for name in names):
+    if len(names) > 1 or any(_NAME.fullmatch(name) is None for name in names) or any(map(denies, sides)):
+        return "", text
+    if _contradicts(sides):
         return "", text
     return (names[0] if names else ""), sides[-1]
+
+
+def split_label(text: str) -> tuple[str, str]:
+    """`("Total", "72")` for `Total: 72`, `("", text)` for `3:4`, `f: x` and `Not: 72`."""
+    label = _LABEL.match(text)
+    if label is None or denies(label[1]):
+        return "", text
+    return label[1], text[label.end() :].strip()
+
+
+def _as_given(text: str) -> bool:
+    """Whether this is a number as it would be given as an answer, and no quotient on the way to one."""
+    return parse_number(text) is not None and not re.search(r"/|\\frac", text)
+
+
+def _contradicts(sides: list[str]) -> bool:
+    """Whether one equation gives two different numbers: `71 = 72`, but not `1 hour = 60 minutes`."""
+    numbers = [number for side in sides if _as_given(side) and (number := parse_number(side))]
+    return any(
+        not (same_number(a, b) or same_number(b, a)) and not (a.unit and b.unit and a.unit != b.unit)
+        for a, b in itertools.pairwise(numbers)
+    )
 
 
 def _is_arithmetic(text: str) -> bool:
@@ -134,4 +169,6 @@ def _is_arithmetic(text: str) -> bool:
 
 
 def _strip_stop(text: str) -> str:
-    return re.sub(r"[\s.,;:!]+\Z", "", text) if not text.endswith("!") else text
+    """Without the full stop at the end. `5!` is 120; an exclamation mark is one only after a word (`5 clips!`)."""
+    text = re.sub(r"[\s.,;:]+\Z", "", text)
+    return re.sub(r"((?:^|[^A-Za-z\\])[A-Za-z]{3,})!+\Z", r"\1", text)

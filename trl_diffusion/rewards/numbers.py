@@ -2,9 +2,9 @@
 """
 Numbers as models write them, read exactly.
 
-`1,000`, `-\\frac{3}{4}`, `2 1/2`, `0.5`, `50\\%`, `\\$12.50`, `7 apples` and `5\\text{ cm}` are numbers; `5 thousand`,
-`12.5.3`, `2+3`, `5x` and `72 or 73` are not. Nothing is evaluated, and whatever is longer than `MAX_NUMBER` characters
-is no number.
+`1,000`, `-\\frac{3}{4}`, `2 1/2`, `0.5`, `0.\\overline{3}`, `50\\%`, `\\$12.50`, `7 apples` and `5\\text{ cm}` are
+numbers; `5 thousand`, `72 less`, `12.5.3`, `1e5`, `2+3`, `5!`, `5x` and `72 or 73` are not. Nothing is evaluated, and
+whatever is longer than `MAX_NUMBER` characters is no number.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _NUMBER = re.compile(
     rf"(?:\{{\s*(?P<over>[+-]?\s*{_DIGITS})\s*\}}|(?P<over_digit>[0-9]))\s*"
     rf"(?:\{{\s*(?P<under>[+-]?\s*{_DIGITS})\s*\}}|(?P<under_digit>[0-9]))"
     rf"|(?:(?P<whole_plain>[0-9]+)\s+)?(?P<top>{_DIGITS})\s*/\s*(?P<bottom>{_DIGITS})"
+    rf"|(?P<head>[0-9]*\.[0-9]*)\\(?:overline|bar)\s*(?:\{{\s*(?P<period>[0-9]+)\s*\}}|(?P<period_digit>[0-9]))"
     rf"|(?P<plain>{_DIGITS})"
     rf")(?P<space>\s*)(?P<percent>%?)\s*(?P<unit>.*)",
     re.DOTALL,
@@ -34,16 +35,22 @@ _TEXT_UNIT = re.compile(
 _PLAIN_UNIT = re.compile(
     r"(?P<words>[A-Za-z][A-Za-z.'/\-]*(?: [A-Za-z][A-Za-z.'/\-]*){0,3})(?:\s*\^?\{?(?P<power>[23])\}?)?"
 )
+_WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|[.'/\-])*")
 _DEGREES = re.compile(r"\^?\s*\{?\s*\\circ\s*\}?\s*[CF]?")
 
-# Words that make another number of what stands before them, or take it back.
-_NO_UNITS = frozenset(
-    "hundred hundreds thousand thousands million millions billion billions trillion trillions k dozen dozens half "  # noqa: SIM905
-    "halves third thirds quarter quarters fourth fourths fifth fifths tenth tenths hundredth hundredths one two three "
-    "four five six seven eight nine ten eleven twelve twenty thirty forty fifty zero below negative or and to not no "
-    "never is isn't isnt are was were but than plus minus divided squared cubed factorial pi sqrt if wrong incorrect "
-    "mod modulo base point over".split()
+# Of units there is no end; but the words that make another number of the one before them, or take it back, are few:
+# numerals, comparisons, operations, denials.
+_DENIALS = r"not|no|never|[a-z]+n't|wrong|incorrect|false|untrue|except|but|if|than"
+_NO_UNITS = re.compile(
+    rf"{_DENIALS}|or|and|to|is|are|was|were"
+    r"|(?:zero|one|two|three|four|five|fif|six|seven|eight|eigh|nine|nin|ten|eleven|twelve|twelf"
+    r"|(?:thir|four|fif|six|seven|eigh|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)t(?:y|ie)"
+    r"|k|hundred|thousand|[a-z]*illion|lakh|crore|grand|dozen|score|gross|half|halve|third|quarter)(?:th)?s?"
+    r"|more|less|lesser|fewer|short|shy|greater|larger|smaller|bigger|higher|lower|above|below|under|over"
+    r"|negative|plus|minus|times|twice|doubled?|tripled?|divided|multiplied|squared|cubed|factorial|pi|sqrt|mod|modulo"
+    r"|base|point"
 )
+_DENIAL = re.compile(_DENIALS)
 _UNITS = {
     name: names.split()[0]
     for names in (
@@ -80,11 +87,16 @@ _UNITS = {
 
 
 class Number(NamedTuple):
-    """A number, whether a percent sign followed, and its unit: a name of `_UNITS`, with its power, or nothing."""
+    """
+    A number, whether a percent sign followed, and its unit: a name of `_UNITS`, with its power, or nothing.
+
+    A quotient is `unfinished` if it is a whole number, or one of decimals: `144/2`, `1.5/4`.
+    """
 
     value: Fraction
     percent: bool = False
     unit: str = ""
+    unfinished: bool = False
 
 
 def parse_number(text: str) -> Number | None:
@@ -105,23 +117,32 @@ def parse_number(text: str) -> Number | None:
     value = _value(match)
     if unit is None or value is None:
         return None
-    return Number(-value if match["sign"] == "-" else value, bool(match["percent"]), unit)
+    quotient = match[0][: match.start("space")] if not (match["plain"] or match["head"]) else ""
+    unfinished = bool(quotient) and (value.denominator == 1 or "." in quotient)
+    return Number(-value if match["sign"] == "-" else value, bool(match["percent"]), unit, unfinished)
 
 
 def same_number(gold: Number, answer: Number) -> bool:
     """
     Whether an answer gives the right number.
 
-    Exactly: `0.33` is not `1/3`. A unit that one of them lacks is not missed; two known units have to be the same. A
-    percent sign is a unit as well, `50%` is right where `50` is asked, unless the right number lies between -1 and 1
-    and is no percentage itself. There `50%` means a half.
+    Exactly: `0.33` is not `1/3`. `2/4` is `1/2`, but `144/2` is not 72: dividing was the task. A unit that one of them
+    lacks is not missed; two known units have to be the same. A percent sign is a unit as well, `50%` is right where
+    `50` is asked, unless the right number lies between -1 and 1 and is no percentage itself. There `50%` means a half.
     """
     if gold.unit and answer.unit and gold.unit != answer.unit:
+        return False
+    if answer.unfinished and not gold.unfinished:
         return False
     value = answer.value
     if answer.percent and not gold.percent and abs(gold.value) < 1:
         value /= 100
     return value == gold.value
+
+
+def denies(text: str) -> bool:
+    """Whether a word of a text takes back what it says: `not`, `wrong`, `isn't`."""
+    return any(map(_DENIAL.fullmatch, re.findall(r"[a-z']+", text.lower().replace("’", "'"))))
 
 
 def _fraction(digits: str) -> Fraction:
@@ -133,6 +154,11 @@ def _value(match: re.Match) -> Fraction | None:
     """The number without its sign, `None` for division by zero and for mixed numbers whose fraction is improper."""
     if match["plain"]:
         return _fraction(match["plain"])
+    if match["head"]:
+        before, after = match["head"].split(".")
+        period = match["period"] or match["period_digit"]
+        nines = 10 ** len(after) * (10 ** len(period) - 1)
+        return Fraction(int(before + after + period) - int(before + after or "0"), nines)
     whole = match["whole"] or match["whole_plain"]
     top = _fraction(match["over"] or match["over_digit"] or match["top"])
     bottom = _fraction(match["under"] or match["under_digit"] or match["bottom"])
@@ -152,10 +178,12 @@ def _parse_unit(text: str, spaced: bool) -> str | None:
     match = marked or _PLAIN_UNIT.fullmatch(text)
     if match is None:
         return None
-    words = match["words"].replace("~", " ").strip().rstrip(".").split()
-    if any(word.lower().strip(".") in _NO_UNITS or any(c.isdigit() for c in word) for word in words):
+    words = [word.strip(".,;:()!") for word in match["words"].replace("~", " ").split()]
+    if not all(map(_WORD.fullmatch, words)):
         return None
-    power = {"square": "2", "sq": "2", "sq.": "2", "cubic": "3"}.get(words[0].lower() if words else "", "")
+    if any(map(_NO_UNITS.fullmatch, re.findall(r"[a-z']+", " ".join(words).lower()))):
+        return None
+    power = {"square": "2", "sq": "2", "cubic": "3"}.get(words[0].lower() if words else "", "")
     name = _unit_name(words[1:] if power else words)
     power = power or match["power"] or ""
     # Without \text, letters may be variables: 5x, 5 x, 5ab, 5m.

@@ -6,12 +6,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..tasks.sudoku import BLANK, CELLS, is_solution
+from ..tasks.sudoku import BLANK, CELLS, SIDE, is_solution
 from .extraction import extract_answer
+from .latex import split_label
 
 
 # What grids are drawn with: spaces, lines, brackets of lists, LaTeX's & and \\\\, bold type, code.
-_SEPARATORS = re.compile(r"[\s|,;+\-_=─│┼├┤┬┴┌┐└┘\[\](){}&\\\\*`$\"']")
+_LATEX = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\*?\}(?:\{[lcr|@ ]*\})?|\\hline")
+_ROWS = re.compile("".join(rf"\W*row\W{{0,3}}{row}\W*:([^:a-z]*)" for row in range(1, SIDE + 1)), re.IGNORECASE)
+_SEPARATORS = re.compile(r"[\s|,;+/\-_=─│┼├┤┬┴┌┐└┘\[\](){}&\\\\*`$\"']")
 
 
 def sudoku_reward(completions: list[Any], puzzle: list[str], **kwargs: Any) -> list[float]:
@@ -53,7 +56,12 @@ def sudoku_cells_reward(completions: list[Any], puzzle: list[str], solution: lis
 
 
 def _extract_grid(completion: Any) -> str:
-    return _SEPARATORS.sub("", extract_answer(completion))
+    text = _LATEX.sub("", split_label(extract_answer(completion))[1])
+    rows = _ROWS.fullmatch(text)  # Row 1: 1234, Row 2: …, in order
+    if rows is None:
+        return _SEPARATORS.sub("", text)
+    cells = [_SEPARATORS.sub("", row) for row in rows.groups()]
+    return "".join(cells) if all(len(row) == SIDE for row in cells) else ""
 
 
 def _share_of_cells(puzzle: str, solution: str, answer: str) -> float:
