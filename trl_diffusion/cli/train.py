@@ -11,7 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .parsing import make_parser, options_of, unrecognised
+from .parsing import in_two_words, make_parser, options_of, unrecognised
+from .quiet import register_models
 
 
 DESCRIPTION = """Train a model by a method, on a task or on a dataset of your own.
@@ -79,8 +80,11 @@ def run(words: Sequence[str]) -> int:
     names = method_names()
     description = DESCRIPTION.format(methods=", ".join(names), configs=", ".join(configurations()))
     if not words or words[0] in ("-h", "--help"):
+        if not words:
+            print(f"error: `train` needs a method: one of {', '.join(names)}", file=sys.stderr)
+            return 2
         print(f"usage: trl-diffusion train <method> [options]\n\n{description}")
-        return 0 if words else 2
+        return 0
     if words[0] not in names:
         print(f"error: {unrecognised(words[:1], names)}; methods are {', '.join(names)}", file=sys.stderr)
         return 2
@@ -101,6 +105,7 @@ def _run(method: str, words: list[str], config: type, trainer: type, description
     )
     if "LOCAL_RANK" not in os.environ and (from_config or from_words):
         return _launch(parser, method, words, [*from_config, *from_words], from_words)
+    register_models()
     return _train(trainer, *parsed)  # what is left of a file is the launcher's
 
 
@@ -132,6 +137,7 @@ def _without(words: list[str], taken: list[str]) -> list[str]:
 
 def _with_config_file(words: list[str]) -> list[str]:
     """`--accelerate_config name` as the launcher takes it."""
+    words = in_two_words(words, "--accelerate_config")
     if "--accelerate_config" not in words:
         return words
     place = words.index("--accelerate_config")
@@ -154,6 +160,7 @@ def _train(trainer_class: Any, args: TrainArguments, config: Any, model_args: An
 
     if model_args.model_name_or_path is None:
         raise ValueError("`--model_name_or_path` says which model to train.")
+    model = model_path(model_args.model_name_or_path)
     dataset, rewards = _problems(args, model_args.model_name_or_path)
     config.model_init_kwargs = (config.model_init_kwargs or {}) | {
         "revision": model_args.model_revision,
@@ -161,7 +168,7 @@ def _train(trainer_class: Any, args: TrainArguments, config: Any, model_args: An
         "dtype": model_args.dtype,
     }
     trainer = trainer_class(
-        model=model_path(model_args.model_name_or_path),
+        model=model,
         reward_funcs=rewards,
         args=config,
         train_dataset=dataset,
@@ -181,7 +188,7 @@ def _problems(args: TrainArguments, model_name: str) -> tuple[Any, list[Any]]:
     from datasets import load_dataset
 
     from ..tasks import get_task
-    from .arguments import EMBEDDED, problems_of
+    from .arguments import check_size, problems_of, style_of
     from .imports import import_function
 
     if (args.task is None) == (args.dataset_name is None):
@@ -191,6 +198,7 @@ def _problems(args: TrainArguments, model_name: str) -> tuple[Any, list[Any]]:
         if not own:
             raise ValueError("`--dataset_name` needs a `--reward` that judges the answers.")
         return load_dataset(args.dataset_name, split=args.dataset_train_split), own
-    task, style = get_task(args.task), args.style or ("compact" if model_name.startswith(EMBEDDED) else "reasoning")
+    check_size("--train_size", args.train_size)
+    task, style = get_task(args.task), style_of(args.style, model_name) or "reasoning"
     size = 2000 if args.train_size is None and task.generated else args.train_size
     return problems_of(task, "train", size, style, args.task_options), own or task.reward_funcs(style)
