@@ -15,6 +15,9 @@ from trl import TrlParser
 from .quiet import register_models
 
 
+NUMBERS = (int, float, int | None, float | None)
+
+
 class OneLine(argparse.ArgumentParser):
     """Says what is wrong in one line, and not all options first."""
 
@@ -57,10 +60,10 @@ class Parser(OneLine, TrlParser):
             if (value is None and hint is str) or not isinstance(value, str | None):
                 self.error(f"`{action.dest}` must be text, and is {value!r} in the file: put it in quotes")
             return value
-        return self._one(action, value)
+        return self._one(action, value) if hint in NUMBERS else value
 
     def _one(self, action: argparse.Action, value: Any) -> Any:
-        if value is None or action.type not in (int, float):
+        if value is None or action.type is str:
             return value
         try:
             return self._get_value(action, str(value))
