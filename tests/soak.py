@@ -167,7 +167,7 @@ FAULTS = {
     fill_the_disk: r"CheckpointError: .*was not written: .*File too large",
     break_weights: r"FloatingPointError: .*(?i:nan)",
     break_reward: r"ValueError: the reward is broken",
-    return_too_few_rewards: r"ValueError: It returned \d+ rewards for \d+ completions",
+    return_too_few_rewards: r"ValueError: The reward function returned \d+ rewards for \d+ completions",
     return_infinite_rewards: r"ValueError: Reward \d+ is infinite",
     pause_one_process: GOES_ON,
 }

@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 from accelerate.commands import launch
 
+from trl_diffusion import embedded
 from trl_diffusion.cli import chat, train
+from trl_diffusion.cli.arguments import TaskArguments, load_problems
 from trl_diffusion.cli.completion import words_for
 from trl_diffusion.cli.main import COMMANDS, main
+from trl_diffusion.cli.parsing import parse
 from trl_diffusion.cli.train import TrainArguments, method_names, methods
-from trl_diffusion.evaluation import load_sweep
+from trl_diffusion.evaluation import load_generations, load_sweep
 from trl_diffusion.tasks.sudoku import is_solution
 from trl_diffusion.visualization.canvas import MASK
 
@@ -39,7 +42,25 @@ def run(*words):
 def test_what_there_is(capsys, words):
     assert run(*words) == (0 if words == ("--help",) else 2)
     out, err = capsys.readouterr()
-    assert all(f"  {name} " in out + err for name in COMMANDS)
+    assert all(name in out + err for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("trian", "trian (did you mean train?)"),
+        ("train", "diffpo"),
+        ("train diffpo --learning_rate much", "--learning_rate"),
+        ("train diffpo --learning_rat 1", "did you mean --learning_rate?"),
+        ("eval --task sudoku", "--model_name_or_path"),
+        ("inspect", "model"),
+        ("inspect embedded/sudoku --batch_siz 4", "did you mean --batch_size?"),
+    ],
+)
+def test_a_typo_is_answered_in_one_line(capsys, words, message):
+    assert run(*words.split()) == 2
+    out, err = capsys.readouterr()
+    assert not out and len(err.splitlines()) == 1 and message in err
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "train diffpo"])
@@ -78,18 +99,26 @@ def test_what_computes_nothing_loads_nothing(words, code):
     assert result.returncode == 0, result.stderr[-2000:]
 
 
-def test_a_command_that_has_been_understood_knows_the_models(tmp_path):
-    """Also functions of the user's own do, whatever they import."""
+def test_a_process_of_its_own(tmp_path):
+    """Where nothing is imported yet: a command knows the models, as does the user's code; libraries keep quiet."""
     (tmp_path / "mine.py").write_text(
         "from transformers import AutoConfig\n\nprint(type(AutoConfig.for_model('llada')).__name__)\n"
         "def reward(completions, **kwargs):\n    return [0.0] * len(completions)\n"
     )
-    program = (
-        "import sys; sys.argv = ['trl-diffusion', 'score', '--generations', 'x.jsonl', '--reward', 'mine:reward']\n"
-        "from trl_diffusion.cli.main import main\nmain()"
-    )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
-    assert result.stdout.split() == ["LLaDAConfig"] and "x.jsonl does not exist" in result.stderr
+    commands = [
+        ["score", "--generations", "x.jsonl", "--reward", "mine:reward"],
+        ["inspect", "embedded/sudoku"],
+        [*map(str, TRAIN), "--output_dir", "out", "--max_steps", "1", "--disable_tqdm", "true"],
+        ["report", "--output_dir", "out", "--output_file", "report.html"],
+    ]
+    program = f"from trl_diffusion.cli.main import main\nprint('codes', *[main(words) for words in {commands}])"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=200)
+    lines = result.stdout.splitlines()
+    assert lines[0] == "LLaDAConfig" and lines[-1] == "codes 1 0 0 0", result.stderr[-2000:]
+    first, *others = result.stderr.splitlines()
+    assert "x.jsonl does not exist" in first
+    for chatter in ("Loading weights", "Writing model shards", "kernels-community"):
+        assert chatter not in result.stderr, others
 
 
 @pytest.mark.parametrize(
@@ -101,7 +130,38 @@ def test_a_command_that_has_been_understood_knows_the_models(tmp_path):
         (("generate", *MODEL, "--prompt", "1" * 60), 1, "more than the 64 positions"),
         (("generate", *MODEL, "--prompt", "1", "--num_samples", "0"), 1, "`--num_samples` must be at least 1"),
         (("generate", "--model_name_or_path", "embedded/chess", "--prompt", "1"), 1, "no embedded model for 'chess'"),
-        (("chat", *MODEL), 1, "no chat template"),
+        (("generate", *MODEL, "--prompt", ""), 1, "`--prompt` is empty"),
+        (("generate", *MODEL, "--prompt", "1", "--device", "gpu"), 1, "`--device gpu` cannot be used"),
+        (("generate", *MODEL, "--prompt", "1", "--dtype", "half a byte"), 1, "`--dtype` must be 'auto'"),
+        (("generate", *MODEL, "--prompt", "1", "--config"), 1, "`--config` needs a value"),
+        (("generate", "--model_name_or_path", "/nope/x", "--prompt", "1"), 1, "The folder '/nope/x' does not exist"),
+        (("train", "diffpo", "--model_name_or_path", "nope/", "--task", "sudoku"), 1, "The folder 'nope/' does not"),
+        (("chat", *MODEL, "--system", "be brief"), 1, "`--system` needs a chat template"),
+        (("eval", *MODEL, "--task", "sudoku", "--size", "0"), 1, "`--size` must be at least 1, got 0"),
+        (("eval", *MODEL, "--task", "sudoku", "--size", "-3"), 1, "`--size` must be at least 1, got -3"),
+        (
+            ("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--train_size", "0"),
+            1,
+            "`--train_size` must be at least",
+        ),
+        (
+            ("eval", *MODEL, "--task", "gsm8k"),
+            1,
+            "embedded models read prompts of the style 'compact', which the task",
+        ),
+        (("train", "diffpo", *MODEL[:2], "--task", "gsm8k"), 1, "prompts of the style 'compact', which"),
+        (
+            ("eval", *MODEL, "--task", "sudoku", "--task_options", '{"shot": 1}'),
+            1,
+            "'shot'; those of the task 'sudoku'",
+        ),
+        (("eval", *MODEL, "--task", "sudoku", "--task_options", '{"style": "boxed"}'), 1, "has 'style'"),
+        (
+            ("eval", *MODEL, "--task", "sudoku", "--task_options", '{"clues": "x"}'),
+            1,
+            'options {"clues": "x"}` does not',
+        ),
+        (("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--task_options", "["), 1, "must be a JSON object"),
         (("eval", *MODEL, "--task", "chess"), 1, "There is no task 'chess'"),
         (("eval", *MODEL, "--task", "sudoku", "--task_options", "4"), 1, "`--task_options` must be a JSON object"),
         (("score", "--generations", "nothing.jsonl", "--task", "sudoku"), 1, "nothing.jsonl does not exist"),
@@ -112,6 +172,9 @@ def test_a_command_that_has_been_understood_knows_the_models(tmp_path):
         (("train", "diffpo", *MODEL[:2], "--learning_rat", "1"), 2, "--learning_rat (did you mean --learning_rate?)"),
         (("train", "diffpo", "--accelerate_config", "zero9"), 1, "none of fsdp2, multi_gpu"),
         (("train", "diffpo", *MODEL[:2]), 1, "Either `--task` or `--dataset_name`"),
+        (("train", "diffpo", "--accelerate_config=zero9"), 1, "none of fsdp2, multi_gpu"),
+        (("train", "diffpo", "--accelerate_config"), 1, "`--accelerate_config` needs a value"),
+        (("score", "--generations", "x", "--reward", ":f"), 1, "must be 'module:function'"),
         (("train", "diffpo", *MODEL[:2], "--dataset_name", "x"), 1, "needs a `--reward`"),
         (
             ("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--reward", "json:dumps", "--speed_bonus", "1"),
@@ -131,6 +194,37 @@ def test_mistakes_are_named_without_a_traceback(capsys, tmp_path, monkeypatch, w
     assert run(*words) == code
     err = capsys.readouterr().err
     assert message in " ".join(err.split()) and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "text, code, message",
+    [
+        (b"prompt: [1\n b: }", 1, "is no YAML file: while parsing"),
+        (b"\xff\xfe\x00", 1, "is no YAML file: 'utf-8' codec"),
+        (b"[1, 2]", 1, "must contain a YAML mapping"),
+        (b"prompt: 0123", 2, "`prompt` must be text, and is 83 in the file: put it in quotes"),
+        (b"learned_threshold: off", 2, "`learned_threshold` must be text, and is False"),
+        (b"num_samples: 2.5", 2, "invalid int value: '2.5'"),
+        (b"top_k: [3]", 2, "invalid int value: '[3]'"),
+    ],
+)
+@pytest.mark.parametrize("words", [("--config", "options.yaml"), ("--config=options.yaml",)], ids=len)
+def test_files_of_options_that_are_wrong(capsys, tmp_path, monkeypatch, words, text, code, message):
+    monkeypatch.chdir(tmp_path)
+    Path("options.yaml").write_bytes(text)
+    assert run("generate", *MODEL, *words) == code
+    err = capsys.readouterr().err
+    assert message in err and "Traceback" not in err
+
+
+def test_files_of_models_that_are_damaged(capsys, tmp_path):
+    for name in ("model.safetensors", "tokenizer.json"):
+        folder = tmp_path / name
+        shutil.copytree(embedded.path("sudoku"), folder)
+        (folder / name).write_bytes((folder / name).read_bytes()[:1000])
+        assert run("generate", "--model_name_or_path", folder, "--prompt", "1", "--device", "cpu") == 1
+        what = name.split(".")[0]
+        assert f"error: The {what} of '{folder}' cannot be loaded: " in capsys.readouterr().err
 
 
 def test_the_traceback_is_there_for_those_who_ask(monkeypatch):
@@ -157,6 +251,37 @@ def test_a_prompt_from_a_pipe_and_options_from_a_file(capsys, tmp_path, monkeypa
         monkeypatch.setattr(sys, "stdin", pipe)
         assert run("generate", "--config", tmp_path / "options.yaml", "--temperature", 0) == 0
     assert is_solution(PUZZLE[:-1], capsys.readouterr().out.strip())
+
+
+def test_a_file_and_the_command_line_mean_the_same(tmp_path):
+    """YAML reads `1e-1` as text, `1` as a whole number, and a list of one as what one wrote."""
+    from trl_diffusion.cli import frontier
+
+    words = ["--models", "one", "--task", "sudoku", "--output_file", "x", "--entropy_bounds", "1e-1", "1"]
+    (tmp_path / "list.yaml").write_text("models: one\ntask: sudoku\noutput_file: x\nentropy_bounds: [1e-1, 1]\n")
+    parser = frontier.make()
+    assert parse(parser, ["--config", str(tmp_path / "list.yaml")]) == parse(frontier.make(), words)
+
+
+def test_options_of_a_task(capsys, tmp_path):
+    """From the command line, from a file, and in training."""
+    file, options = tmp_path / "clues.jsonl", '{"clues": [9, 9], "leaky": true}'
+    words = ("eval", *MODEL, "--task", "sudoku", "--size", 4, "--output_file", file)
+    assert run(*words, "--task_options", options) == 0
+    assert {16 - g.columns["puzzle"].count(".") for g in load_generations(file).samples} == {9}
+    (tmp_path / "options.yaml").write_text(f"task_options: {options}\n")
+    assert run(*words, "--config", tmp_path / "options.yaml") == 0  # the same, which are not made again
+    capsys.readouterr()
+    _, data = load_problems(TaskArguments("gsm8k", size=2, task_options='{"shots": 4, "source": "sample"}'), "x")
+    assert len(data) == 2 and [len(prompt) for prompt in data["prompt"]] == [9, 9]  # four turns, and the question
+    (tmp_path / "ones.py").write_text("def clues(puzzle, **kwargs):\n    return [16 - p.count('.') for p in puzzle]\n")
+    own = ("--task_options", options, "--reward", "ones:clues", "--output_dir", tmp_path / "out", "--max_steps", 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        patch.syspath_prepend(tmp_path)
+        assert run(*TRAIN, *own) == 0
+    state = json.loads((tmp_path / "out" / "checkpoint-1" / "trainer_state.json").read_text())
+    assert state["log_history"][0]["rewards/clues/mean"] == 9
 
 
 def test_the_canvas_fills_in_before_ones_eyes():
@@ -221,9 +346,20 @@ class Parrot:
         return [str(len(messages))]
 
 
+# What is typed, and what is then the case.
+SETTINGS = {
+    "/set stop_at_eos no": "stop_at_eos False",
+    "/set stop_at_eos yes": "stop_at_eos True",
+    "/set stop_at_eos perhaps": "perhaps",
+    "/set temperature 0": "temperature 0.0",
+    "/set temperature none": "`temperature` must be float, got None",
+    "/set eos_token_ids 3": "There is no setting 'eos_token_ids'",
+}
+
+
 def test_a_conversation(capsys):
     said = iter(["hello", "", "x" * 30, "again", "/set entropy_bound 0.5", "/set entropy_bound -1", "/set nothing 1"])
-    more = iter(["/set top_k many", "/show", "/clear", "anew", "/what"])
+    more = iter(["/set top_k many", *SETTINGS, "/set top_k 5", "/set top_k None", "/show", "/clear", "anew", "/what"])
     lines = [*said, *more]
 
     def read(prompt):
@@ -239,9 +375,30 @@ def test_a_conversation(capsys):
         {"role": "assistant", "content": "2"},
     ]
     out = capsys.readouterr().out
-    assert parrot.sampler.config.entropy_bound == 0.5 and "threshold 0.5" in out
-    for part in ("Too long. /clear", "`entropy_bound`", "There is no setting 'nothing'", "invalid literal", "/exit"):
+    config = parrot.sampler.config
+    assert config.entropy_bound == 0.5 and "threshold 0.5" in out
+    assert (config.stop_at_eos, config.top_k, config.eos_token_ids) == (True, None, ())
+    for part in ("Too long. /clear", "`entropy_bound`", "There is no setting 'nothing'", "invalid int", "/exit"):
         assert part in out, part
+    for part in (*SETTINGS.values(), "top_k 5\ntop_k None\n"):
+        assert part in out, part
+
+
+def test_a_conversation_with_a_model_that_has_no_template(capsys, monkeypatch):
+    """As the embedded models, with which to try it: each line is a prompt."""
+    lines = ["/set temperature 0", PUZZLE, PUZZLE]
+
+    def read(prompt):
+        if not lines:
+            raise EOFError
+        return lines.pop(0)
+
+    monkeypatch.setattr("builtins.input", read)
+    assert run("chat", *MODEL) == 0
+    out = capsys.readouterr().out
+    assert "has no chat template" in out
+    *_, first, second = out.split()
+    assert first == second and is_solution(PUZZLE[:-1], first)
 
 
 def test_evaluate_score_and_compare(capsys, tmp_path):
@@ -260,6 +417,66 @@ def test_evaluate_score_and_compare(capsys, tmp_path):
     reward = "trl_diffusion.rewards:sudoku_reward"
     assert run("score", "--generations", tmp_path / "greedy.jsonl", "--reward", reward) == 0
     assert re.findall(r"accuracy\s*│\s*([\d.]+) %", capsys.readouterr().out) == accuracies[1:]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """Of Sudokus."""
+    file = tmp_path_factory.mktemp("answers") / "answers.jsonl"
+    assert run("eval", *MODEL, "--task", "sudoku", "--size", 4, "--output_file", file) == 0
+    return file
+
+
+def test_a_reward_that_cannot_judge_these_answers(capsys, tmp_path, monkeypatch, answers):
+    assert run("score", "--generations", answers, "--task", "gsm8k") == 1
+    assert (
+        f"{answers} has the columns 'puzzle', 'solution', and `--task gsm8k` needs 'answer'" in capsys.readouterr().err
+    )
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text(answers.read_text().splitlines()[0] + "\n")
+    assert run("score", "--generations", empty, "--task", "sudoku") == 1
+    assert "4 of 4 samples are missing" in capsys.readouterr().err
+
+
+REWARDS = """
+def short(completions, **kwargs):
+    return [1.0]
+
+def fails(completions, **kwargs):
+    return [kwargs["nothing"]]
+
+async def fails_later(completions, **kwargs):
+    raise ValueError("not now")
+"""
+
+
+def test_rewards_that_fail(capsys, tmp_path, monkeypatch, answers):
+    """They are named, and their traceback shown: it is the user's code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("wrong_rewards.py").write_text(REWARDS)
+    Path("broken_rewards.py").write_text("def f(:\n")
+    cases = {
+        "wrong_rewards:short": "1 rewards for 4 completions, expected one for each. In the reward function `short`.",
+        "wrong_rewards:fails": "error: `--reward wrong_rewards:fails` raised KeyError: 'nothing'",
+        "wrong_rewards:fails_later": "error: `--reward wrong_rewards:fails_later` raised ValueError: not now",
+        "broken_rewards:f": "error: `--reward broken_rewards:f`: its module raised SyntaxError",
+    }
+    for name, message in cases.items():
+        assert run("score", "--generations", answers, "--reward", name) == 1
+        err = capsys.readouterr().err
+        assert message in err and ("Traceback" in err) == (name != "wrong_rewards:short")
+        assert "imports.py" not in err or name.startswith("broken")
+    assert 'return [kwargs["nothing"]]' in _error_of(
+        capsys, "score", "--generations", answers, "--reward", list(cases)[1]
+    )
+    err = _error_of(capsys, *TRAIN, "--reward", "wrong_rewards:fails", "--output_dir", "out", "--max_steps", 1)
+    assert "error: `--reward wrong_rewards:fails` raised KeyError" in err and 'return [kwargs["nothing"]]' in err
+
+
+def _error_of(capsys, *words):
+    assert run(*words) == 1
+    return capsys.readouterr().err
 
 
 def test_frontier(capsys, tmp_path):
@@ -334,19 +551,20 @@ def test_train_on_ones_own(tmp_path, monkeypatch):
     assert history[0]["rewards/ones/mean"] > 0
 
 
-def test_what_is_not_the_trainers_goes_to_the_launcher(tmp_path, monkeypatch):
+@pytest.mark.parametrize("engine", [("--accelerate_config", "zero2"), ("--accelerate_config=zero2",)], ids=len)
+def test_what_is_not_the_trainers_goes_to_the_launcher(tmp_path, monkeypatch, engine):
     """And what is, to the processes: from the command line and from a file, which also may name the engine."""
     seen = []
     monkeypatch.setattr(launch, "launch_command", seen.append)
     (tmp_path / "recipe.yaml").write_text("learning_rate: 0.5\nnum_processes: 4\n")
-    words = (*TRAIN, "--output_dir", tmp_path, "--accelerate_config", "zero2", "--config", tmp_path / "recipe.yaml")
+    words = (*TRAIN, "--output_dir", tmp_path, *engine, "--config", tmp_path / "recipe.yaml")
     assert run(*words, "--main_process_port", 29123) == 0
     (args,) = seen
     assert args.config_file.endswith("accelerate_configs/zero2.yaml") and Path(args.config_file).is_file()
     assert (args.num_processes, args.main_process_port, args.module) == (4, 29123, True)
     assert args.training_script == "trl_diffusion.cli"
     own = args.training_script_args
-    assert own[:2] == ["train", "diffpo"] and "--accelerate_config" not in own and "29123" not in own
+    assert own[:2] == ["train", "diffpo"] and not {*engine, "29123"} & set(own)
 
 
 @pytest.mark.slow
@@ -364,11 +582,14 @@ def test_train_in_two_processes(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
-def test_completion(capsys):
+def test_completion(capsys, tmp_path):
     assert run("completion", "bash") == 0
     script = capsys.readouterr().out
-    # What the shell finds by this name is the installed command; here it is the one of this folder.
-    script += f'\ntrl-diffusion() {{ "{sys.executable}" -m trl_diffusion.cli "$@"; }}'
+    # The shell would start the command, which takes seconds each time: its answers are prepared.
+    for what in ("train", "eval", "tasks"):
+        assert run("completion", "words", what) == 0
+        (tmp_path / f"completion-words-{what}").write_text(capsys.readouterr().out)
+    script += f'\ntrl-diffusion() {{ cat "{tmp_path}/$1-$2-$3"; }}'
 
     def complete(*lines):
         commands = [script]

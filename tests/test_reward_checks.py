@@ -22,7 +22,7 @@ def test_numbers_of_all_kinds(rewards):
 @pytest.mark.parametrize(
     ("rewards", "error", "message"),
     [
-        (None, TypeError, "It returned None, expected a list of 2 numbers"),
+        (None, TypeError, "The reward function returned None, expected a list of 2 numbers"),
         (1.0, TypeError, r"a float \('1.0'\), expected a list of 2 numbers"),
         ("10", TypeError, "a str"),
         ({0: 1.0, 1: 2.0}, TypeError, "a dict"),

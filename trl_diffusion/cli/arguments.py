@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import DiffusionGenerationConfig, embedded
+from .. import DiffusionGenerationConfig
+from ..embedded import EMBEDDED
 
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..tasks import Task
 
-EMBEDDED = "embedded/"
+COMPACT = "compact"  # what the embedded models read
 
 
 @dataclass
@@ -61,35 +64,76 @@ DecodingArguments = _optional(DiffusionGenerationConfig, {"eos_token_ids"})
 
 
 def model_path(name: str) -> str:
-    """The folder of an embedded model, or the name as it is."""
-    return embedded.path(name.removeprefix(EMBEDDED)) if name.startswith(EMBEDDED) else name
+    """See [`~trl_diffusion.models.hub.model_path`], which takes seconds to import."""
+    from ..models import hub
+
+    return hub.model_path(name)
 
 
 def load_model(args: ModelArguments) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model and its tokenizer."""
+    """
+    The model and its tokenizer.
+
+    Raises:
+        `ValueError`: If there is none, or it cannot be loaded in this way.
+    """
     import torch
     from accelerate import PartialState
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     name = model_path(args.model_name_or_path)
+    if args.dtype != "auto" and not isinstance(getattr(torch, args.dtype, None), torch.dtype):
+        raise ValueError(f"`--dtype` must be 'auto', 'float32' or 'bfloat16', got {args.dtype!r}.")
     device = args.device or str(PartialState().device)  # each process's own
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"`--device {device}` cannot be used: {str(error).splitlines()[0]}") from error
     if name != args.model_name_or_path and device == "cpu":
         torch.set_num_threads(1)  # the embedded models are so small that threads would wait for each other
     options = {"revision": args.model_revision} if args.model_revision else {}
-    tokenizer = AutoTokenizer.from_pretrained(name, **options)
-    model = AutoModelForCausalLM.from_pretrained(
-        name, dtype=args.dtype, attn_implementation=args.attn_implementation, device_map=device, **options
+    tokenizer = _loaded("tokenizer", args, lambda: AutoTokenizer.from_pretrained(name, **options))
+    model = _loaded(
+        "model",
+        args,
+        lambda: AutoModelForCausalLM.from_pretrained(
+            name, dtype=args.dtype, attn_implementation=args.attn_implementation, device_map=device, **options
+        ),
     )
     return model.eval(), tokenizer
+
+
+def _loaded(what: str, args: ModelArguments, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except Exception as error:  # whatever may be wrong with files: each of their libraries has its own
+        said = f"{error}" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {error}"
+        said = " ".join(said.split())
+        raise ValueError(f"The {what} of {args.model_name_or_path!r} cannot be loaded: {said}") from error
 
 
 def load_problems(args: TaskArguments, model_name: str) -> tuple[Task, Dataset]:
     """The task, and its problems in the format that suits the model."""
     from ..tasks import get_task
 
-    task, style = get_task(args.task), args.style or ("compact" if model_name.startswith(EMBEDDED) else None)
+    check_size("--size", args.size)
+    task = get_task(args.task)
     size = 500 if args.size is None and task.generated else args.size
-    return task, problems_of(task, args.split, size, style, args.task_options)
+    return task, problems_of(task, args.split, size, style_of(args.style, model_name), args.task_options)
+
+
+def check_size(option: str, size: int | None) -> None:
+    """
+    Raises:
+        `ValueError`: If there would be no problems.
+    """
+    if size is not None and size < 1:
+        raise ValueError(f"`{option}` must be at least 1, got {size}.")
+
+
+def style_of(said: str | None, model_name: str) -> str | None:
+    """The style of prompts: what was said, or what an embedded model reads."""
+    return said or (COMPACT if model_name.startswith(EMBEDDED) else None)
 
 
 def problems_of(task: Task, split: str, size: int | None, style: str | None, options: dict | str | None) -> Dataset:
@@ -99,15 +143,46 @@ def problems_of(task: Task, split: str, size: int | None, style: str | None, opt
     Raises:
         `ValueError`: If the options are no JSON object, or mean nothing to the task.
     """
-    if isinstance(options, str):  # from the command line; from a file it is a dictionary
-        try:
-            parsed = json.loads(options)
-        except ValueError:
-            parsed = None
-        if not isinstance(parsed, dict):
-            raise ValueError(f"`--task_options` must be a JSON object, got {options!r}.")
-        options = parsed
-    return task.load(split, size, **({"style": style} if style else {}), **(options or {}))
+    more = task_options(task, options)
+    try:
+        return task.load(split, size, **({"style": style} if style else {}), **more)
+    except TypeError as error:
+        if not more:
+            raise
+        raise ValueError(f"`--task_options {json.dumps(more)}` does not suit {task.name!r}: {error}.") from error
+    except ValueError as error:
+        if style == COMPACT and "`style`" in str(error):
+            raise ValueError(
+                f"The embedded models read prompts of the style {COMPACT!r}, which the task {task.name!r} has not. "
+                "Take one that has, sudoku or countdown, or another model."
+            ) from error
+        raise
+
+
+def task_options(task: Task, options: dict | str | None) -> dict[str, Any]:
+    """
+    Options of a task's loader: from a file they are a mapping, from the command line JSON.
+
+    Raises:
+        `ValueError`: If they are neither, or the loader takes no such options.
+    """
+    if options is None:
+        return {}
+    try:
+        result = json.loads(options) if isinstance(options, str) else options
+    except ValueError:
+        result = None
+    if not isinstance(result, dict):
+        raise ValueError(f"`--task_options` must be a JSON object, such as '{{\"shots\": 4}}', got {options!r}.")
+    parameters = inspect.signature(task.load).parameters
+    known = [name for name in parameters if name not in ("split", "size", "style")]  # which have options of their own
+    unknown = [name for name in result if name not in known]
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        raise ValueError(
+            f"`--task_options` has {', '.join(map(repr, unknown))}; those of the task {task.name!r} are "
+            f"{', '.join(map(repr, known))}."
+        )
+    return result
 
 
 def decoder_of(

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentError
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from trl import TrlParser
-
-from .parsing import make_parser, parse
+from .parsing import Parser, make_parser, parse
 
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ HELP = """/set name value   decode otherwise, such as: /set entropy_bound 0.3
 /show             how it is decoded now
 /clear            begin a new conversation
 /exit             leave (so does Ctrl-D)"""
+NO_TEMPLATE = """This model has no chat template: what you type is completed as it is, each time anew."""
 DESCRIPTION = f"""Talk to a model. Within the conversation:
 
 {HELP}
@@ -34,7 +35,7 @@ class ChatArguments:
     seed: int = field(default=0, metadata={"help": "Seed of the sampling."})
 
 
-def make() -> TrlParser:
+def make() -> Parser:
     from .arguments import DecodingArguments, ModelArguments
 
     return make_parser("chat", DESCRIPTION, ModelArguments, ChatArguments, DecodingArguments)
@@ -47,17 +48,31 @@ def run(words: Sequence[str]) -> int:
     from .conversation import Speaker
 
     model, tokenizer = load_model(model_args)
-    if not tokenizer.chat_template:
-        raise ValueError("The tokenizer has no chat template: use `trl-diffusion generate --raw`.")
+    if args.system is not None and not tokenizer.chat_template:
+        raise ValueError("`--system` needs a chat template, which this model has not.")
     speaker = Speaker(model, tokenizer, decoder_of(model, decoding, max_new_tokens=256, block_length=32))
-    print(HELP)
-    converse(speaker, args.system, args.seed, input)
+    print(HELP if tokenizer.chat_template else f"{HELP}\n{NO_TEMPLATE}")
+    converse(speaker, args.system, args.seed, input, raw=not tokenizer.chat_template)
     return 0
 
 
-def converse(speaker: Speaker, system: str | None, seed: int, read: Callable[[str], str]) -> list[dict[str, str]]:
+def converse(
+    speaker: Speaker, system: str | None, seed: int, read: Callable[[str], str], raw: bool = False
+) -> list[dict[str, str]]:
     """
     Read and answer, until there is nothing more to read.
+
+    Args:
+        speaker (`Speaker`):
+            Who answers.
+        system (`str`, *optional*):
+            What it is told first.
+        seed (`int`):
+            Seed of the sampling.
+        read (`Callable[[str], str]`):
+            Reads a line.
+        raw (`bool`, *optional*, defaults to `False`):
+            Whether each line is completed as it is, and not as part of a conversation.
 
     Returns:
         `list[dict[str, str]]`: the conversation.
@@ -78,7 +93,7 @@ def converse(speaker: Speaker, system: str | None, seed: int, read: Callable[[st
         elif said:
             messages.append({"role": "user", "content": said})
             try:
-                (answer,) = speaker.say(messages, seed + len(messages))
+                (answer,) = speaker.say(said if raw else messages, seed + len(messages))
             except ValueError as error:  # too long
                 print(f"{error} /clear begins a new conversation.")
                 messages.pop()
@@ -92,12 +107,23 @@ def _obey(speaker: Speaker, words: list[str]) -> str:
         return "\n".join(f"{name} {value}" for name, value in config.describe().items())
     if words[0] != "/set" or len(words) != 3:
         return HELP
-    known = {f.name: str(f.type).removesuffix(" | None") for f in fields(config)}
-    if words[1] not in known:
-        return f"There is no setting {words[1]!r}, only {', '.join(known)}."
-    kinds: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "bool": lambda text: text.lower() == "true"}
+    name, text = words[1:]
+    parser = _settings()
+    action = next((action for action in parser._actions if action.dest == name), None)
+    if action is None:
+        return f"There is no setting {name!r}, only {', '.join(action.dest for action in parser._actions)}."
     try:
-        speaker.configure(replace(config, **{words[1]: kinds.get(known[words[1]], str)(words[2])}))
-    except (TypeError, ValueError) as error:
+        # What may be left out has no other value to say so.
+        value: Any = None if text.lower() == "none" else parser._get_value(action, text)
+        speaker.configure(replace(config, **{name: value}))
+    except (ArgumentError, TypeError, ValueError) as error:
         return str(error)
-    return f"{words[1]} {words[2]}"
+    return f"{name} {getattr(speaker.sampler.config, name)}"
+
+
+@cache
+def _settings() -> Parser:
+    """Reads settings as the command line does."""
+    from .arguments import DecodingArguments
+
+    return make_parser("chat", "", DecodingArguments, add_help=False)

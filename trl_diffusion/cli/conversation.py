@@ -65,9 +65,11 @@ class Speaker:
             `list[str]`: the texts.
 
         Raises:
-            `ValueError`: If prompt and canvas do not fit into the model.
+            `ValueError`: If the prompt is empty, or prompt and canvas do not fit into the model.
         """
         ids = self._encode(prompt)
+        if not ids:
+            raise ValueError("The prompt has no tokens.")
         config = self.sampler.config
         limit = getattr(self.model.config, "max_position_embeddings", None)
         if limit is not None and len(ids) + config.max_new_tokens > limit:

@@ -49,6 +49,8 @@ def run(words: Sequence[str]) -> int:
         if sys.stdin.isatty():
             raise ValueError("`--prompt` says what to complete.")
         prompt = sys.stdin.read().removesuffix("\n")
+    if not prompt:
+        raise ValueError("`--prompt` is empty." if args.prompt is not None else "Nothing came in by the pipe.")
     model, tokenizer = load_model(model_args)
     decoder = decoder_of(model, decoding, max_new_tokens=128, block_length=32)
     speaker = Speaker(model, tokenizer, decoder, plain=args.plain)

@@ -10,8 +10,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import warnings
+import traceback
 from collections.abc import Sequence
+
+from .imports import UserCodeError
+from .quiet import DEBUG, silence
 
 
 # Name, module and what it does.
@@ -27,7 +30,6 @@ COMMANDS = {
     "env": ("env", "Versions and devices, for a bug report"),
     "completion": ("completion", "A script that completes these commands in bash or zsh"),
 }
-DEBUG = "TRL_DIFFUSION_DEBUG"
 
 
 def usage() -> str:
@@ -65,21 +67,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     if words[0] not in COMMANDS:
-        print(f"{usage()}\n\nerror: there is no command {words[0]!r}", file=sys.stderr)
+        from .parsing import unrecognised
+
+        print(f"error: {unrecognised(words[:1], COMMANDS)}; commands are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    module = importlib.import_module(f".{COMMANDS[words[0]][0]}", __package__)
-    if not os.environ.get(DEBUG):
-        # transformers' names for gradient checkpointing are changing, which is no business of the user's.
-        warnings.simplefilter("ignore", FutureWarning)
+    silence()
     try:
+        module = importlib.import_module(f".{COMMANDS[words[0]][0]}", __package__)
         return module.run(words[1:])
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, ImportError, TypeError, FloatingPointError) as error:
+    except UserCodeError as error:
+        if os.environ.get(DEBUG) or error.__cause__ is None:
+            raise
+        cause = error.__cause__  # its first frame is the one that called the user's code
+        traceback.print_exception(type(cause), cause, cause.__traceback__ and cause.__traceback__.tb_next)
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (ValueError, OSError, ImportError, TypeError, FloatingPointError, MemoryError) as error:
         if os.environ.get(DEBUG):
             raise
-        print(f"error: {error}\n({DEBUG}=1 shows where it comes from)", file=sys.stderr)
+        print(f"error: {_words(error)}\n({DEBUG}=1 shows where it comes from)", file=sys.stderr)
         return 1
+
+
+def _words(error: Exception) -> str:
+    """What an error says, with what was added to it on its way."""
+    return " ".join([str(error) or type(error).__name__, *getattr(error, "__notes__", [])])

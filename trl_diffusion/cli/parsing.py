@@ -3,19 +3,78 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
-import importlib
-from argparse import RawDescriptionHelpFormatter
+import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn, get_type_hints
 
+import yaml
 from trl import TrlParser
 
+from .quiet import register_models
 
-def make_parser(prog: str, description: str, *kinds: Any) -> TrlParser:
-    """A parser of the fields of these dataclasses."""
-    parser = TrlParser(kinds, prog=f"trl-diffusion {prog}", description=description, allow_abbrev=False)
-    parser.formatter_class = RawDescriptionHelpFormatter
+
+NUMBERS = (int, float, int | None, float | None)
+
+
+class OneLine(argparse.ArgumentParser):
+    """Says what is wrong in one line, and not all options first."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (`{self.prog} --help` describes the options)\n")
+
+
+class Parser(OneLine, TrlParser):
+    """TRL's parser, which says what is wrong with a file, and takes values from it as from the command line."""
+
+    def parse_args_and_config(self, args: Iterable[str] | None = None, *how: Any, **more: Any) -> tuple[Any, ...]:
+        """
+        See [`~trl.TrlParser`]; `--config=file` is a file, too.
+
+        Raises:
+            `ValueError`: If there is no file, or it is no YAML.
+        """
+        words = in_two_words(sys.argv[1:] if args is None else args, "--config")
+        if words[-1:] == ["--config"]:
+            raise ValueError("`--config` needs a value.")
+        try:
+            return super().parse_args_and_config(words, *how, **more)
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            file = words[words.index("--config") + 1] if "--config" in words else "?"
+            raise ValueError(f"`--config {file}` is no YAML file: {' '.join(str(error).split())}.") from error
+
+    def set_defaults_with_config(self, **values: Any) -> list[str]:
+        remaining = super().set_defaults_with_config(**values)
+        hints = {name: hint for kind in self.dataclass_types for name, hint in get_type_hints(kind).items()}
+        for action in self._actions:
+            if action.dest in values:
+                action.default = self._from_file(action, hints.get(action.dest), values[action.dest])
+        return remaining
+
+    def _from_file(self, action: argparse.Action, hint: Any, value: Any) -> Any:
+        """What the command line would make of a value, which YAML may have read in its own way."""
+        if action.nargs == "+" and value is not None:  # a list, which one value may stand for
+            return [self._one(action, item) for item in (value if isinstance(value, list) else [value])]
+        if hint is str or hint == str | None:
+            if (value is None and hint is str) or not isinstance(value, str | None):
+                self.error(f"`{action.dest}` must be text, and is {value!r} in the file: put it in quotes")
+            return value
+        return self._one(action, value) if hint in NUMBERS else value
+
+    def _one(self, action: argparse.Action, value: Any) -> Any:
+        if value is None or action.type is str:
+            return value
+        try:
+            return self._get_value(action, str(value))
+        except argparse.ArgumentError as error:
+            self.error(str(error))
+
+
+def make_parser(prog: str, description: str, *kinds: Any, **more: Any) -> Parser:
+    """A parser of the fields of these dataclasses, with more options of `argparse`'s."""
+    parser = Parser(kinds, prog=f"trl-diffusion {prog}", description=description, allow_abbrev=False, **more)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     return parser
 
 
@@ -29,8 +88,16 @@ def parse(parser: TrlParser, words: Sequence[str]) -> tuple[Any, ...]:
     *parsed, unknown = parser.parse_args_and_config(list(words), return_remaining_strings=True)
     if unknown:
         parser.error(unrecognised(unknown, options_of(parser)))
-    importlib.import_module("..models", __package__)  # registered, before a command does anything
+    register_models()
     return tuple(parsed)
+
+
+def in_two_words(words: Iterable[str], option: str) -> list[str]:
+    """`option=value` as `option value`, which is all that TRL's parser looks for."""
+    result: list[str] = []
+    for word in words:
+        result += [option, word.removeprefix(f"{option}=")] if word.startswith(f"{option}=") else [word]
+    return result
 
 
 def options_of(parser: Any) -> list[str]:
@@ -38,7 +105,7 @@ def options_of(parser: Any) -> list[str]:
     return [option for action in parser._actions for option in action.option_strings]
 
 
-def unrecognised(words: Iterable[str], known: list[str]) -> str:
+def unrecognised(words: Iterable[str], known: Iterable[str]) -> str:
     """What to say of words that mean nothing, with the nearest that do."""
     result = []
     for word in words:

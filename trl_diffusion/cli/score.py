@@ -42,6 +42,7 @@ def run(words: Sequence[str]) -> int:
 
     from ..evaluation import compare, load_generations, score
     from ..tasks import get_task
+    from .columns import check_columns
     from .imports import import_function
     from .tables import print_comparison, print_evaluation
 
@@ -51,6 +52,9 @@ def run(words: Sequence[str]) -> int:
         raise ValueError(f"`--generations` takes one file, or two to compare, got {len(args.generations)}.")
     reward = get_task(args.task).reward if args.task is not None else import_function(args.reward, "--reward")
     sets = [load_generations(path) for path in args.generations]
+    judge = f"--task {args.task}" if args.reward is None else f"--reward {args.reward}"
+    for path, generations in zip(args.generations, sets, strict=True):
+        check_columns(generations, path, reward, judge)
     for path, generations in zip(args.generations, sets, strict=True):
         print_evaluation(path, score(generations, reward))
     if len(sets) == 2:

@@ -11,7 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .parsing import make_parser, options_of, unrecognised
+from .parsing import in_two_words, make_parser, options_of, unrecognised
+from .quiet import register_models
 
 
 DESCRIPTION = """Train a model by a method, on a task or on a dataset of your own.
@@ -83,8 +84,11 @@ def run(words: Sequence[str]) -> int:
     names = method_names()
     description = DESCRIPTION.format(methods=", ".join(names), configs=", ".join(configurations()))
     if not words or words[0] in ("-h", "--help"):
+        if not words:
+            print(f"error: `train` needs a method: one of {', '.join(names)}", file=sys.stderr)
+            return 2
         print(f"usage: trl-diffusion train <method> [options]\n\n{description}")
-        return 0 if words else 2
+        return 0
     if words[0] not in names:
         print(f"error: {unrecognised(words[:1], names)}; methods are {', '.join(names)}", file=sys.stderr)
         return 2
@@ -105,6 +109,7 @@ def _run(method: str, words: list[str], config: type, trainer: type, description
     )
     if "LOCAL_RANK" not in os.environ and (from_config or from_words):
         return _launch(parser, method, words, [*from_config, *from_words], from_words)
+    register_models()
     return _train(trainer, *parsed)  # what is left of a file is the launcher's
 
 
@@ -136,6 +141,7 @@ def _without(words: list[str], taken: list[str]) -> list[str]:
 
 def _with_config_file(words: list[str]) -> list[str]:
     """`--accelerate_config name` as the launcher takes it."""
+    words = in_two_words(words, "--accelerate_config")
     if "--accelerate_config" not in words:
         return words
     place = words.index("--accelerate_config")
@@ -158,6 +164,7 @@ def _train(trainer_class: Any, args: TrainArguments, config: Any, model_args: An
 
     if model_args.model_name_or_path is None:
         raise ValueError("`--model_name_or_path` says which model to train.")
+    model = model_path(model_args.model_name_or_path)
     dataset, rewards = _problems(args, model_args.model_name_or_path, config.max_completion_length)
     config.model_init_kwargs = (config.model_init_kwargs or {}) | {
         "revision": model_args.model_revision,
@@ -165,7 +172,7 @@ def _train(trainer_class: Any, args: TrainArguments, config: Any, model_args: An
         "dtype": model_args.dtype,
     }
     trainer = trainer_class(
-        model=model_path(model_args.model_name_or_path),
+        model=model,
         reward_funcs=rewards,
         args=config,
         train_dataset=dataset,
@@ -186,7 +193,7 @@ def _problems(args: TrainArguments, model_name: str, max_nfe: int) -> tuple[Any,
 
     from ..rewards import with_speed_bonus
     from ..tasks import get_task
-    from .arguments import EMBEDDED, problems_of
+    from .arguments import check_size, problems_of, style_of
     from .imports import import_function
 
     if (args.task is None) == (args.dataset_name is None):
@@ -198,7 +205,8 @@ def _problems(args: TrainArguments, model_name: str, max_nfe: int) -> tuple[Any,
         if not own:
             raise ValueError("`--dataset_name` needs a `--reward` that judges the answers.")
         return load_dataset(args.dataset_name, split=args.dataset_train_split), own
-    task, style = get_task(args.task), args.style or ("compact" if model_name.startswith(EMBEDDED) else "reasoning")
+    check_size("--train_size", args.train_size)
+    task, style = get_task(args.task), style_of(args.style, model_name) or "reasoning"
     size = 2000 if args.train_size is None and task.generated else args.train_size
     accuracy, *formats = task.reward_funcs(style)
     if args.speed_bonus is not None:

@@ -6,6 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 
+EMBEDDED = "embedded/"
+"""What their names begin with on command lines: `embedded/sudoku`."""
+
+
 def path(task: str) -> str:
     """
     Folder of an embedded checkpoint, to pass as `model`.

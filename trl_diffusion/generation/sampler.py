@@ -134,6 +134,11 @@ class DiffusionSampler:
             [`Trajectory`]: on the device of `input_ids`.
         """
         device, input_ids = input_ids.device, input_ids.cpu()
+        if input_ids.dtype != torch.long or input_ids.ndim != 2:
+            raise ValueError(
+                f"`input_ids` must be int64 of shape (rows, prompt_length), got {input_ids.dtype} of shape "
+                f"{tuple(input_ids.shape)}."
+            )
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.cpu()
         if attention_mask.shape != input_ids.shape:
             raise ValueError(

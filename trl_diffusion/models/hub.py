@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from transformers import GenerationConfig
+
+from .. import embedded
 
 
 _OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download", "proxies", "subfolder")
@@ -22,3 +27,20 @@ def saved_generation_config(name: str, options: dict[str, Any]) -> GenerationCon
         return GenerationConfig.from_pretrained(name, **hub_options(options))
     except OSError:
         return None
+
+
+def model_path(name: str) -> str:
+    """
+    The folder of an embedded model, such as `"embedded/sudoku"`; any other name as it is.
+
+    Raises:
+        `ValueError`: If it can be nothing but a folder, and there is none; or if there is no such embedded model.
+    """
+    if name.startswith(embedded.EMBEDDED):
+        return embedded.path(name.removeprefix(embedded.EMBEDDED))
+    if not os.path.exists(name):
+        try:
+            validate_repo_id(name)
+        except HFValidationError:
+            raise ValueError(f"The folder {name!r} does not exist, and no model on the Hub has such a name.") from None
+    return name

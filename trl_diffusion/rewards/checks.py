@@ -22,9 +22,13 @@ def check_rewards(rewards: Any, rows: int) -> list[float | None]:
         `ValueError`: If it has another length, or a number is infinite.
     """
     if isinstance(rewards, (str, bytes, dict)) or not hasattr(rewards, "__len__"):
-        raise TypeError(f"It returned {_brief(rewards)}, expected a list of {rows} numbers, one for each completion.")
+        raise TypeError(
+            f"The reward function returned {_brief(rewards)}, expected a list of {rows} numbers, one for each."
+        )
     if len(rewards) != rows:
-        raise ValueError(f"It returned {len(rewards)} rewards for {rows} completions, expected one for each.")
+        raise ValueError(
+            f"The reward function returned {len(rewards)} rewards for {rows} completions, expected one for each."
+        )
     return [_number(reward, row) for row, reward in enumerate(rewards)]
 
 

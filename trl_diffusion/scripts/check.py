@@ -24,6 +24,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import find_adapter_config_file
 
+from .. import DiffusionGenerationConfig
+from ..cli.parsing import OneLine, options_of, unrecognised
 from ..models import (
     DiffusionFamily,
     end_tokens,
@@ -31,12 +33,13 @@ from ..models import (
     resolve_spec,
     token_problems,
 )
-from ..models.hub import hub_options, saved_generation_config
+from ..models.hub import hub_options, model_path, saved_generation_config
 from .launch import USABLE, Run, command, engines_for, fastest, fits
 from .memory import ENGINES, Memory, Update, needs_of
 
 
 GIB = 2**30
+USUAL = 256  # tokens of prompts and completions, where nothing says otherwise
 
 
 @dataclass
@@ -50,14 +53,16 @@ class Report:
     engine: str | None = None
     launch: str | None = None
     bits: int | None = None
+    prompt_length: int | None = None
+    completion_length: int | None = None
     problems: list[str] = field(default_factory=list)
 
 
 def check(name: str, args: argparse.Namespace) -> Report:
-    """Look at a checkpoint."""
+    """Look at a checkpoint. Where no lengths are asked for, they are its own, see [`lengths_of`]."""
     report = Report(name)
     try:
-        _look(report, name, args)
+        _look(report, model_path(name), argparse.Namespace(**vars(args)))
     except Exception as error:  # whatever may be wrong with a configuration, it is what this command is asked
         report.problems.append(_sentence(error))
     return report
@@ -77,6 +82,8 @@ def _look(report: Report, name: str, args: argparse.Namespace) -> None:
         "positions": positions,
         "threshold head": _yes(getattr(config, "threshold_head", None)),
     }
+    args.prompt_length, args.completion_length, canvas_block = lengths_of(model, args)
+    report.prompt_length, report.completion_length = args.prompt_length, args.completion_length
     length = args.prompt_length + args.completion_length
     if length > (positions or length):
         report.problems.append(f"{length} tokens are more than the {positions} positions of the model.")
@@ -87,22 +94,40 @@ def _look(report: Report, name: str, args: argparse.Namespace) -> None:
     _check_tokens(report, model, name, args)
     report.lora = _lora(model, family, args.lora_r)
     if report.bits is not None:
-        _plan(report, model, family, args)
+        _plan(report, model, family, canvas_block, args)
 
 
-def _plan(report: Report, model: PreTrainedModel, family: DiffusionFamily, args: argparse.Namespace) -> None:
+def lengths_of(model: PreTrainedModel, args: argparse.Namespace) -> tuple[int, int, int]:
+    """
+    Tokens of prompts, of completions, and of a completion's block.
+
+    What was not asked for is what the checkpoint carries, as training has left it; without that, 256 tokens each, or
+    what there are positions for.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None) or math.inf
+    carried = DiffusionGenerationConfig.from_model(model) if DiffusionGenerationConfig.carried_by(model) else None
+    block = getattr(model.config, "block_size", None) or (carried.block_length if carried else 32)
+    completion = args.completion_length
+    if completion is None:
+        half = int(min(USUAL, max(positions // 2, 1)))
+        completion = carried.max_new_tokens if carried else max(half // block * block, min(half, block))
+    prompt = args.prompt_length or int(max(min(USUAL, positions - completion), 1))
+    return prompt, completion, completion if completion % block else block
+
+
+def _plan(
+    report: Report, model: PreTrainedModel, family: DiffusionFamily, block: int, args: argparse.Namespace
+) -> None:
     """What training takes under each engine, and how to launch it."""
     rank, bits = None if args.full else args.lora_r, report.bits or 16
     shape = (args.batch_size, args.prompt_length, args.completion_length)
-    length, usual = args.completion_length, getattr(model.config, "block_size", None) or 32
-    block = length if length % usual else usual
     micro_batches = args.gradient_accumulation_steps
     rows = min(args.sampler_batch_size or args.batch_size * micro_batches, args.batch_size * micro_batches)
     run = Run(
         model=report.model,
         processes=args.num_processes,
         batch_size=args.batch_size,
-        completion_length=length,
+        completion_length=args.completion_length,
         block_length=block,
         bits=bits,
         lora_r=rank,
@@ -231,8 +256,8 @@ def _memory_lines(report: Report, args: argparse.Namespace) -> list[str]:
     bits = f" on {report.bits}-bit weights" if report.bits != 16 else ""
     where = f"each of {args.num_processes} devices" if args.num_processes > 1 else "one device"
     result = [
-        f"  Training {how}{bits}, {args.batch_size} completions of {args.completion_length} tokens after prompts of",
-        f"  {args.prompt_length} at a time, with gradient checkpointing: GiB on {where}; computed, not measured",
+        f"  Training {how}{bits}, {args.batch_size} completions of {report.completion_length} tokens after prompts of",
+        f"  {report.prompt_length} at a time, with gradient checkpointing: GiB on {where}; computed, not measured",
         "",
         f"  {'':16} {'rollout':>8} {'update':>8} {'host':>8}",
     ]
@@ -281,15 +306,18 @@ def _coefficient(text: str) -> float:
 
 def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
     """The command line's."""
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = OneLine(
+        prog=prog,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
-    parser.add_argument("model", help="A model's id on the Hub, or a folder.")
+    parser.add_argument("model", help="A model's id on the Hub, a folder, or an embedded model: 'embedded/sudoku'.")
     parser.add_argument("--revision")
     parser.add_argument("--mask_token_id", type=int, help="If neither the model nor the tokenizer names it.")
     parser.add_argument("--batch_size", type=_count, default=8, help="Completions in a micro-batch.")
-    parser.add_argument("--prompt_length", type=_count, default=256)
-    parser.add_argument("--completion_length", type=_count, default=256)
+    parser.add_argument("--prompt_length", type=_count, help="Tokens. By default 256, or what fits.")
+    parser.add_argument("--completion_length", type=_count, help="Tokens. By default the checkpoint's own, or 256.")
     parser.add_argument("--lora_r", type=_count, default=16)
     parser.add_argument("--num_processes", type=_count, default=1, help="Devices.")
     parser.add_argument("--gradient_accumulation_steps", type=_count, default=1, help="Micro-batches of an update.")
@@ -308,7 +336,11 @@ def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 def parse(arguments: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """The command line."""
-    return make_parser(prog).parse_args(arguments)
+    parser = make_parser(prog)
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(unrecognised(unknown, options_of(parser)))
+    return args
 
 
 def main(arguments: list[str] | None = None, prog: str | None = None) -> int:

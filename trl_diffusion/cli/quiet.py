@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What libraries say of their own accord, which is nobody's question here. What a run logs is left alone."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+
+DEBUG = "TRL_DIFFUSION_DEBUG"
+
+
+def silence() -> None:
+    """Before anything is imported."""
+    if os.environ.get(DEBUG):
+        return
+    # transformers' names for gradient checkpointing are changing, which is no business of the user's.
+    warnings.simplefilter("ignore", FutureWarning)
+    # Misses a package that makes 4-bit weights fast on a CPU, also where there are none.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+
+def register_models() -> None:
+    """The models, before a command does anything; loading them shows a bar in a terminal, and if it takes long."""
+    importlib.import_module("..models", __package__)
+    if not os.environ.get(DEBUG):
+        from transformers.utils.logging import set_tqdm_hook
+
+        set_tqdm_hook(_patient)
+
+
+def _patient(factory: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    return factory(*args, **{"delay": 2, "disable": None} | options)
