@@ -432,6 +432,11 @@ def test_a_reward_that_cannot_judge_these_answers(capsys, tmp_path, monkeypatch,
     assert (
         f"{answers} has the columns 'puzzle', 'solution', and `--task gsm8k` needs 'answer'" in capsys.readouterr().err
     )
+    page = ("report", "--output_file", tmp_path / "page.html", "--generations", answers)
+    assert run(*page, "--task", "gsm8k", "--tokenizer", MODEL[1]) == 1
+    assert "`--task gsm8k` needs 'answer'" in capsys.readouterr().err
+    assert run(*page, "--max_samples", 0) == 1
+    assert "`--max_samples` must be at least 1" in capsys.readouterr().err
     empty = tmp_path / "empty.jsonl"
     empty.write_text(answers.read_text().splitlines()[0] + "\n")
     assert run("score", "--generations", empty, "--task", "sudoku") == 1

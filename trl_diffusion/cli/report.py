@@ -46,9 +46,11 @@ def run(words: Sequence[str]) -> int:
     from ..evaluation import load_generations, load_sweep, score
     from ..tasks import get_task
     from ..visualization.report import render_report
-    from .arguments import model_path
+    from .arguments import check_size, model_path
+    from .columns import check_columns
     from .files import prepare
 
+    check_size("--max_samples", args.max_samples)
     prepare(args.output_file, "--output_file")
     if args.output_dir is None and args.generations is None and args.frontier is None:
         raise ValueError("There is nothing to show: pass `--output_dir`, `--generations` or `--frontier`.")
@@ -60,7 +62,10 @@ def run(words: Sequence[str]) -> int:
         raise ValueError("`--generations` need the model's tokenizer: pass `--tokenizer`.")
     evaluations = {}
     if args.task is not None:
-        evaluations = {name: score(generations, get_task(args.task).reward) for name, generations in samples.items()}
+        reward = get_task(args.task).reward
+        for name, generations in samples.items():
+            check_columns(generations, name, reward, f"--task {args.task}")
+        evaluations = {name: score(generations, reward) for name, generations in samples.items()}
     page = render_report(
         args.title or Path(args.output_dir or args.output_file).stem,
         log_history=[] if args.output_dir is None else log_history(Path(args.output_dir)),
