@@ -61,6 +61,18 @@ def _optional(config: type, left_out: set[str]) -> type:
 
 # Ends of text are the model's; the length of blocks and canvas, rules and thresholds can be said.
 DecodingArguments = _optional(DiffusionGenerationConfig, {"eos_token_ids"})
+# Of a frontier, which goes through rules and thresholds.
+CanvasArguments = _optional(
+    DiffusionGenerationConfig,
+    {
+        "eos_token_ids",
+        "unmasking",
+        "entropy_bound",
+        "confidence_threshold",
+        "max_denoising_steps",
+        "learned_threshold",
+    },
+)
 
 
 def model_path(name: str) -> str:

@@ -50,9 +50,9 @@ class FrontierArguments:
 
 
 def make() -> TrlParser:
-    from .arguments import DecodingArguments, TaskArguments
+    from .arguments import CanvasArguments, TaskArguments
 
-    return make_parser("frontier", DESCRIPTION, TaskArguments, FrontierArguments, DecodingArguments)
+    return make_parser("frontier", DESCRIPTION, TaskArguments, FrontierArguments, CanvasArguments)
 
 
 def run(words: Sequence[str]) -> int:
@@ -117,7 +117,7 @@ def shared_decoder(
             Ids, folders or embedded models.
         decoder_from (`str`, *optional*):
             The one that decides.
-        decoding (`DecodingArguments`):
+        decoding (`CanvasArguments`):
             What was said.
         task ([`~trl_diffusion.tasks.Task`]):
             Whose canvas it is if nothing else decides.
