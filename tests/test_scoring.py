@@ -272,20 +272,20 @@ def test_comparison_of_other_decoders_has_to_be_asked_for():
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        ({"block_length": 64}, {"block_length"}),
-        ({"stop_at_eos": False}, {"stop_at_eos"}),
-        ({"entropy_bound": 0.2}, {"entropy_bound"}),
-        ({"max_batch_size": 3, "use_cache": False}, set()),
-        ({"unmasking": "confidence_threshold"}, {"unmasking", "entropy_bound", "confidence_threshold"}),
-        ({"learned_threshold": "greedy"}, {"learned_threshold", "entropy_bound"}),
-        ({"learned_threshold": "greedy", "entropy_bound": 0.7}, {"learned_threshold", "entropy_bound"}),
-        ({"unmasking": "random"}, {"unmasking", "entropy_bound", "max_denoising_steps"}),
-        ({"approximate_cache": "dual"}, {"approximate_cache"}),
+        ({"block_length": 64}, ["block_length"]),
+        ({"stop_at_eos": False}, ["stop_at_eos"]),
+        ({"entropy_bound": 0.2}, ["entropy_bound"]),
+        ({"max_batch_size": 3, "use_cache": False}, []),
+        ({"unmasking": "confidence_threshold"}, ["unmasking", "entropy_bound", "confidence_threshold"]),
+        ({"learned_threshold": "greedy"}, ["learned_threshold", "entropy_bound"]),
+        ({"learned_threshold": "greedy", "entropy_bound": 0.7}, ["learned_threshold", "entropy_bound"]),
+        ({"unmasking": "random"}, ["unmasking", "entropy_bound", "max_denoising_steps"]),
+        ({"approximate_cache": "dual"}, ["approximate_cache"]),
     ],
     ids=str,
 )
 def test_settings_differ_if_they_have_an_effect(change, names):
-    assert set(different_settings(some(["1"]), some(["1"], **change))) == names
+    assert set(different_settings(some(["1"]), some(["1"], **change))) == set(names)
 
 
 def test_schedules_of_as_many_steps_are_the_same():
