@@ -131,7 +131,7 @@ def cluster_values(values: np.ndarray, clusters: Sequence[int]) -> np.ndarray:
 
 def detectable(seeds: int, spread: float, level: float, power: float = 0.8) -> float:
     """
-    The smallest true difference that a study finds, more often than not.
+    The smallest true difference that a study finds with a given probability.
 
     Args:
         seeds (`int`):
