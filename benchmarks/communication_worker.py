@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, TrainerCallback
 
 from tests.engines_on_cpu import engine_of, prepare
 from tests.trainers import make_trainer
-from trl_diffusion.trainer.process_exit import let_gloo_finish_at_exit
+from trl_diffusion.process_exit import let_gloo_finish_at_exit
 
 from .collectives import CollectiveCounter, bytes_sent
 

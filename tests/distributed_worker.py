@@ -20,9 +20,9 @@ from trl_diffusion.cli.main import main
 from trl_diffusion.evaluation import frontier_settings, generate, load_generations, load_sweep, sweep
 from trl_diffusion.evaluation.generate import _Job
 from trl_diffusion.generation import DiffusionSampler
+from trl_diffusion.process_exit import let_gloo_finish_at_exit
 from trl_diffusion.tasks import get_task
 from trl_diffusion.trainer.checkpoints import CheckpointError
-from trl_diffusion.trainer.process_exit import let_gloo_finish_at_exit
 from trl_diffusion.trainer.trl_hooks import logs as log_hooks
 
 from . import trainers

@@ -22,8 +22,8 @@ from datasets import Dataset
 from transformers.trainer_utils import get_last_checkpoint
 
 from trl_diffusion.generation import DiffusionSampler
+from trl_diffusion.process_exit import let_gloo_finish_at_exit
 from trl_diffusion.trainer.agreement import anyone_busy
-from trl_diffusion.trainer.process_exit import let_gloo_finish_at_exit
 
 from .distributed_worker import make_variant
 from .engines_on_cpu import engine_of, prepare, units_of

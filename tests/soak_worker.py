@@ -14,9 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from trl_diffusion import CollapseGuard, DiFFPOConfig, DiFFPOTrainer, embedded
+from trl_diffusion.process_exit import let_gloo_finish_at_exit
 from trl_diffusion.rewards import sudoku_reward, with_time_limit
 from trl_diffusion.tasks import sudoku
-from trl_diffusion.trainer.process_exit import let_gloo_finish_at_exit
 
 from .engines_on_cpu import prepare
 

@@ -10,7 +10,7 @@ import pytest
 
 SCRIPT = """
 import time, torch
-from trl_diffusion.trainer.process_exit import let_gloo_finish_at_exit
+from trl_diffusion.process_exit import let_gloo_finish_at_exit
 time.sleep = lambda seconds: print("waits")
 if {gloo}:
     torch.distributed.init_process_group("gloo", init_method="file://{path}", rank=0, world_size=1)

@@ -7,8 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from ..scripts.options import options_of
 from .main import COMMANDS
-from .parsing import options_of
 from .train import configurations, method_names
 
 

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     if words[0] not in COMMANDS:
-        from .parsing import unrecognised
+        from ..scripts.options import unrecognised
 
         print(f"error: {unrecognised(words[:1], COMMANDS)}; commands are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2

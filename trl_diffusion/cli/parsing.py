@@ -4,25 +4,18 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 from trl import TrlParser
 
+from ..scripts.options import OneLine, options_of, unrecognised
 from .quiet import register_models
 
 
 NUMBERS = (int, float, int | None, float | None)
-
-
-class OneLine(argparse.ArgumentParser):
-    """Says what is wrong in one line, and not all options first."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (`{self.prog} --help` describes the options)\n")
 
 
 class Parser(OneLine, TrlParser):
@@ -98,17 +91,3 @@ def in_two_words(words: Iterable[str], option: str) -> list[str]:
     for word in words:
         result += [option, word.removeprefix(f"{option}=")] if word.startswith(f"{option}=") else [word]
     return result
-
-
-def options_of(parser: Any) -> list[str]:
-    """All that begins with a dash."""
-    return [option for action in parser._actions for option in action.option_strings]
-
-
-def unrecognised(words: Iterable[str], known: Iterable[str]) -> str:
-    """What to say of words that mean nothing, with the nearest that do."""
-    result = []
-    for word in words:
-        near = difflib.get_close_matches(word.split("=")[0], known, n=1)
-        result.append(f"{word} (did you mean {near[0]}?)" if near else word)
-    return f"unrecognised: {', '.join(result)}"

@@ -11,7 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .parsing import in_two_words, make_parser, options_of, unrecognised
+from ..scripts.options import options_of, unrecognised
+from .parsing import in_two_words, make_parser
 from .quiet import register_models
 
 

@@ -26,6 +26,7 @@ from ..generation import DiffusionGenerationConfig, DiffusionSampler, Trajectory
 from ..generation.config import COMPUTATION
 from ..generation.noise import derive_seed
 from ..models import DiffusionSpec, end_tokens
+from ..process_exit import let_gloo_finish_at_exit
 from .fingerprints import content_fingerprint, environment, model_name, weights_fingerprint
 from .generations import FORMAT, Generation, Generations, PartWriter, publish, read_all, sample_key
 
@@ -93,6 +94,8 @@ def generate(
     _check(model, dataset, config, num_samples, batch_size)
     job = _Job(DiffusionSampler(model, config, spec), tokenizer, dataset, seed)
     processes, process = (1, 0) if accelerator is None else (accelerator.num_processes, accelerator.process_index)
+    if processes > 1:
+        let_gloo_finish_at_exit()
     header = job.header(num_samples, _dataset_name(dataset), processes)
     keys = [(i, s) for i in range(len(dataset)) for s in range(num_samples)]
 

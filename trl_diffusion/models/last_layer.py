@@ -37,15 +37,15 @@ class LastLayerMixin(nn.Module):
         return (hidden_states + self.mlp(self.post_attention_layernorm(hidden_states)))[None]
 
 
-class LastLlamaLayer(LastLayerMixin, LlamaDecoderLayer):  # type: ignore[misc]
+class LastLlamaLayer(LastLayerMixin, LlamaDecoderLayer):  # type: ignore[misc, unused-ignore]
     """Llama's."""
 
 
-class LastQwen2Layer(LastLayerMixin, Qwen2DecoderLayer):  # type: ignore[misc]
+class LastQwen2Layer(LastLayerMixin, Qwen2DecoderLayer):  # type: ignore[misc, unused-ignore]
     """Qwen2's."""
 
 
-class LastQwen3Layer(LastLayerMixin, Qwen3DecoderLayer):  # type: ignore[misc]
+class LastQwen3Layer(LastLayerMixin, Qwen3DecoderLayer):  # type: ignore[misc, unused-ignore]
     """Qwen3's."""
 
 

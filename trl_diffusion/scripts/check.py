@@ -25,7 +25,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import find_adapter_config_file
 
 from .. import DiffusionGenerationConfig
-from ..cli.parsing import OneLine, options_of, unrecognised
 from ..models import (
     DiffusionFamily,
     end_tokens,
@@ -36,6 +35,7 @@ from ..models import (
 from ..models.hub import hub_options, model_path, saved_generation_config
 from .launch import USABLE, Run, command, engines_for, fastest, fits
 from .memory import ENGINES, Memory, Update, needs_of
+from .options import OneLine, options_of, unrecognised
 
 
 GIB = 2**30

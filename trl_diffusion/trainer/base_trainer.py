@@ -22,6 +22,7 @@ from ..generation.noise import derive_seed
 from ..likelihood import Estimator, Pass, RolloutBatch, Scores, View, score_views
 from ..models import ThresholdPolicy, end_tokens, length_problems, resolve_spec, token_problems
 from ..objectives import Groups, LossInputs, Objective
+from ..process_exit import let_gloo_finish_at_exit
 from .agreement import agree, anyone_busy, raise_together
 from .base_config import DiffusionGRPOConfig
 from .interface import Rollout
@@ -36,7 +37,6 @@ from .preflight import (
     check_reference,
     keep_4bit_layers_differentiable,
 )
-from .process_exit import let_gloo_finish_at_exit
 from .rollout_metrics import rollout_histograms, rollout_metrics
 from .trl_hooks import GRPOHooks
 
