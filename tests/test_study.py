@@ -16,8 +16,10 @@ from scipy import stats
 
 from benchmarks.study import running
 from benchmarks.study.__main__ import main, parse, planned
-from benchmarks.study.claims import CLAIMS, CONTRADICTED, MISSING, SUPPORTED, UNDECIDED, judge
+from benchmarks.study.claims import CLAIMS, CONTRADICTED, EQUAL, MISSING, SUPPORTED, UNDECIDED, judge
+from benchmarks.study.inference import Prior, Sample, cluster_values, contrast, detectable, holm, prior_of
 from benchmarks.study.outcomes import (
+    SAMPLED,
     at_passes,
     curve_points,
     difference,
@@ -25,7 +27,6 @@ from benchmarks.study.outcomes import (
     mixture,
     over_frontier,
     passes_for,
-    sampled,
 )
 from benchmarks.study.protocol import (
     BOUNDS,
@@ -40,7 +41,6 @@ from benchmarks.study.protocol import (
 from benchmarks.study.protocol import test_set as held_out
 from benchmarks.study.records import FOLDER, Answers, Record, Study, load, save
 from benchmarks.study.running import Run, make, make_all
-from benchmarks.study.statistics import cluster_values, crossed_mean, detectable, holm
 from benchmarks.study.tables import NOTHING, PAGE, filled, sections
 from benchmarks.study.tuning import RATES, SEED, chosen_rate, tuned_runs
 from benchmarks.study.variants import GROUPS, MAIN, UNTRAINED, VARIANTS
@@ -59,17 +59,38 @@ def test_holm():
     assert holm([]) == []
 
 
+def crossed(values, clusters=None):
+    """The mean of values by seed and problem, by itself."""
+    return contrast(Sample.of(values, clusters))
+
+
 def test_one_seed_is_the_t_interval_over_problems():
     values = np.array([[1.0, 0.0, 0.0, 1.0, 1.0]])
-    found = crossed_mean(values)
     half = 2.7764 * values.std(ddof=1) / math.sqrt(5)
-    assert found.interval == pytest.approx((0.6 - half, 0.6 + half), abs=1e-4)
+    assert crossed(values).interval == pytest.approx((0.6 - half, 0.6 + half), abs=1e-4)
 
 
 def test_alike_problems_leave_the_t_interval_over_seeds():
     values = np.repeat([[0.1], [0.4], [0.7]], 50, axis=1)
     half = 4.3027 * 0.3 / math.sqrt(3)
-    assert crossed_mean(values).interval == pytest.approx((0.4 - half, 0.4 + half), abs=1e-4)
+    assert crossed(values).interval == pytest.approx((0.4 - half, 0.4 + half), abs=1e-4)
+    assert crossed(values).p_value == pytest.approx(stats.ttest_1samp([0.1, 0.4, 0.7], 0).pvalue)
+
+
+def test_a_difference_of_seeds_that_share_nothing_is_behrens_and_fishers():
+    """By simulation: the difference of two t-variables."""
+    ours, theirs = np.array([0.5, 0.9, 0.6, 0.8]), np.array([0.3, 0.2, 0.4])
+    found = contrast(*(Sample.of(np.repeat(values[:, None], 9, axis=1)) for values in (ours, theirs)))
+    rng = np.random.default_rng(0)
+    drawn = sum(v.std(ddof=1) / math.sqrt(len(v)) * rng.standard_t(len(v) - 1, size=400_000) for v in (ours, theirs))
+    assert found.p_value == pytest.approx(np.mean(np.abs(drawn) > found.mean), rel=0.02)
+    half = np.quantile(np.abs(drawn), 0.95)
+    assert found.interval[1] - found.mean == pytest.approx(half, rel=0.01)
+
+
+def test_one_problem_is_refused():
+    with pytest.raises(ValueError, match="two unrelated problems"):
+        Sample.of(np.ones((3, 5)), [0] * 5)
 
 
 @pytest.mark.parametrize("spread", [(0, 0, 1), (0, 1, 0.5), (0.2, 0, 1), (0.05, 0.5, 1)])
@@ -81,33 +102,91 @@ def test_coverage_by_simulation(spread):
     covered = naive = 0
     for _ in range(300):
         values = sum(s * rng.normal(size=shape) for s, shape in zip((of_seed, of_problem, rest), shapes, strict=True))
-        low, high = crossed_mean(values).interval
+        low, high = crossed(values).interval
         covered += low <= 0 <= high
-        low, high = crossed_mean(values.mean(0)[None]).interval
+        low, high = crossed(values.mean(0)[None]).interval
         naive += low <= 0 <= high
-    assert 0.91 <= covered / 300 <= 0.985
+    assert 0.91 <= covered / 300 <= 0.99
     if of_seed == 0.2:
         assert naive / 300 < 0.85  # what ignoring the seeds would do
 
 
-def test_small_p_values_are_as_rare_as_they_say():
-    """With three seeds that may be alike by chance: the level of one test of many is far out in the tail."""
-    rng = np.random.default_rng(1)
+def variances(rng, freedom, prior, count):
+    """Of samples of normal values, whose true variances differ as the prior says."""
+    true = prior.variance * np.ones(count)
+    if math.isfinite(prior.freedom):
+        true *= prior.freedom / rng.chisquare(prior.freedom, size=count)
+    return true * rng.chisquare(freedom, size=count) / freedom
+
+
+@pytest.mark.parametrize("freedom", [5.0, 20.0, math.inf])
+def test_the_prior_is_found(freedom):
+    rng = np.random.default_rng(7)
+    prior = Prior(0.04, freedom)
+    samples = [Sample(np.zeros(2), 4, v, 3, 0.0) for v in variances(rng, 3, prior, 40_000)]
+    found = prior_of(samples)
+    assert found.variance == pytest.approx(0.04, rel=0.05)
+    if math.isinf(freedom):
+        assert found.freedom > 150
+    else:
+        assert found.freedom == pytest.approx(freedom, rel=0.25)
+    assert prior_of(samples[:2]) is None
+    # Seeds that are all alike, and single ones, say nothing of it.
+    assert prior_of([*samples, Sample(np.zeros(2), 4, 0.0, 3, 0.0), Sample(np.zeros(2), 1, 0.0, 0, 0.0)]) == found
+
+
+def test_a_moderated_variance_is_between_its_own_and_the_typical_one():
+    own = Sample(np.zeros(2), 3, 0.01, 2, 0.0)
+    assert own.moderated(None) == own
+    between = own.moderated(Prior(0.04, 4.0))
+    assert (between.variance, between.freedom) == (pytest.approx((4 * 0.04 + 2 * 0.01) / 6), 6)
+    assert own.moderated(Prior(0.04, math.inf)).variance == 0.04
+    assert Sample.of(np.ones((1, 4))).moderated(Prior(0.04, 4.0)).variance == pytest.approx(0.04)  # one seed
+
+
+def simulated_p_values(rng, prior, seeds, difference=0.0, studies=60, variants=20):
+    """Of differences of pairs of variants, each study with a prior of its own finding."""
     p_values = []
-    for _ in range(500):
-        values = 0.2 * rng.normal(size=(3, 1)) + 0.3 * rng.normal(size=(1, 60)) + 0.3 * rng.normal(size=(3, 60))
-        p_values.append(crossed_mean(values).p_value)
-    shares = [sum(p < level for p in p_values) / 500 for level in (0.05, 0.01, 0.001)]
-    assert 0.01 < shares[0] < 0.08
-    assert shares[1] < 0.02
-    assert shares[2] < 0.005  # with approximate degrees of freedom: 0.017
+    for _ in range(studies):
+        scale = np.sqrt(variances(rng, 10**9, prior, variants))[:, None, None]
+        values = scale * rng.normal(size=(variants, seeds, 1)) + 0.3 * rng.normal(size=(variants, seeds, 60))
+        values += 0.3 * rng.normal(size=(variants, 1, 60))
+        values[::2] += difference
+        samples = [Sample.of(own) for own in values]
+        typical = prior_of(samples)
+        moderated = [s.moderated(typical) for s in samples]
+        p_values += [contrast(*pair).p_value for pair in zip(moderated[::2], moderated[1::2], strict=True)]
+    return np.array(p_values)
+
+
+@pytest.mark.parametrize("prior", [Prior(0.02, math.inf), Prior(0.02, 6.0)])
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_small_p_values_are_about_as_rare_as_they_say(prior, seeds):
+    """Also with three seeds that may be alike by chance: the level of one test of many is far out in the tail."""
+    p_values = simulated_p_values(np.random.default_rng(seeds), prior, seeds, studies=100)
+    shares = [float(np.mean(p_values < level)) for level in (0.05, 0.01, 0.002)]
+    assert 0.025 < shares[0] < 0.065
+    assert shares[1] < 0.017
+    assert shares[2] < 0.006
+
+
+def test_what_all_variants_say_of_the_variance_finds_more_than_a_variant_by_itself():
+    prior, rng = Prior(0.02, math.inf), np.random.default_rng(9)
+    found = np.mean(simulated_p_values(rng, prior, 3, difference=0.5) < 0.01)
+    alone = [
+        contrast(
+            *(Sample.of(d + math.sqrt(0.02) * rng.normal(size=(3, 1)) + np.zeros(60)) for d in (0.5, 0.0))
+        ).p_value
+        for _ in range(300)
+    ]
+    assert found > np.mean(np.array(alone) < 0.01) + 0.2
 
 
 def test_the_difference_that_a_study_can_find_by_simulation():
     rng = np.random.default_rng(6)
     for seeds, level in ((3, 0.05), (5, 0.01)):
-        studies = detectable(seeds, 2.0, level) + 2.0 * rng.normal(size=(20_000, seeds))
-        found = stats.ttest_1samp(studies, 0, axis=1).pvalue < level
+        least = detectable(2.0 / math.sqrt(seeds), seeds - 1, level)
+        found = stats.ttest_1samp(least + 2.0 * rng.normal(size=(20_000, seeds)), 0, axis=1).pvalue < level
         assert found.mean() == pytest.approx(0.8, abs=0.015)
 
 
@@ -117,10 +196,10 @@ def test_clusters_are_one_observation_each():
     values = rng.normal(size=(3, len(numbers)))
     # The mean stays, with clusters of one nothing changes, and copies of a problem tell nothing new.
     assert cluster_values(values, numbers).mean(1) == pytest.approx(values.mean(1))
-    assert crossed_mean(values, range(len(numbers))).interval == pytest.approx(crossed_mean(values).interval)
+    assert crossed(values, range(len(numbers))).interval == pytest.approx(crossed(values).interval)
     alone, copied = values[:, :10], np.repeat(values[:, :10], 7, axis=1)
-    assert crossed_mean(copied, np.repeat(np.arange(10), 7)).interval == pytest.approx(crossed_mean(alone).interval)
-    assert crossed_mean(copied).interval != pytest.approx(crossed_mean(alone).interval)
+    assert crossed(copied, np.repeat(np.arange(10), 7)).interval == pytest.approx(crossed(alone).interval)
+    assert crossed(copied).interval != pytest.approx(crossed(alone).interval)
 
 
 def test_coverage_with_related_problems_of_unequal_numbers():
@@ -130,9 +209,9 @@ def test_coverage_with_related_problems_of_unequal_numbers():
         sizes = rng.integers(1, 12, size=40)
         numbers = np.repeat(np.arange(40), sizes)
         values = np.repeat(rng.normal(size=40), sizes)[None] + rng.normal(size=(5, sizes.sum())) * 0.3
-        low, high = crossed_mean(values, numbers).interval
+        low, high = crossed(values, numbers).interval
         covered += low <= 0 <= high
-        low, high = crossed_mean(values).interval
+        low, high = crossed(values).interval
         ignored += low <= 0 <= high
     assert 0.91 <= covered / 250 <= 0.985
     assert ignored / 250 < 0.75
@@ -195,18 +274,24 @@ def test_passes_that_an_accuracy_needs():
     assert at_passes(own, 4.5).mean() == pytest.approx(0.75)
 
 
-def test_differences_are_paired_by_problem_and_seed():
+def test_differences_are_paired_by_problem():
     rng = np.random.default_rng(4)
     hard = rng.random(20) < 0.5
     flips = {(v, s): rng.integers(20) for v in ("diffpo", "diffu-grpo") for s in range(6)}
     runs = [record(v, s, [h != (i == f) for i, h in enumerate(hard)]) for (v, s), f in flips.items()]
-    found = difference(study(*runs), "sudoku", "diffpo", "diffu-grpo", sampled)
-    alone = crossed_mean(np.stack([runs[s].answers["sampled"].bits for s in range(6)]))
+    found = difference(study(*runs), "sudoku", "diffpo", "diffu-grpo", SAMPLED)
+    alone = crossed(np.stack([runs[s].answers["sampled"].bits for s in range(6)]))
     assert found.interval[1] - found.interval[0] < 0.6 * (alone.interval[1] - alone.interval[0])
-    # A seed that only one of them has is no part of it.
-    more = study(*runs, record("diffpo", 7, [False] * 20))
-    assert difference(more, "sudoku", "diffpo", "diffu-grpo", sampled) == found
-    assert difference(study(runs[0]), "sudoku", "diffpo", "diffu-grpo", sampled) is None
+    assert difference(study(runs[0]), "sudoku", "diffpo", "diffu-grpo", SAMPLED) is None
+
+
+def test_the_untrained_model_has_no_seeds():
+    runs = [record("diffpo", s, [i != s for i in range(20)]) for s in range(4)]
+    before = record(UNTRAINED, 0, [i < 5 for i in range(20)])
+    found = difference(study(*runs, before), "sudoku", "diffpo", UNTRAINED, SAMPLED)
+    assert (found.mean, found.seeds) == (pytest.approx(0.95 - 0.25), 4)
+    alone = crossed(np.stack([r.answers["sampled"].bits for r in runs]))
+    assert found.parts[0] == pytest.approx(alone.parts[0]) and found.parts[1][0] == 0
 
 
 def test_a_learned_threshold_is_compared_in_as_many_passes():
@@ -240,6 +325,7 @@ def test_verdicts():
     assert verdict([right] * 3, [wrong] * 3) == SUPPORTED
     assert verdict([wrong] * 3, [right] * 3) == CONTRADICTED
     assert verdict([right, wrong, right], [wrong, right, right]) == UNDECIDED
+    assert verdict([right] * 3, [right] * 3) == EQUAL
     assert judge(study(), [claim])[0].verdict == MISSING
     few = [record(v, s, right) for v in ("diffpo", "diffpo-unweighted") for s in range(2)]
     assert judge(study(*few), [claim])[0].verdict == MISSING
@@ -260,7 +346,23 @@ def test_all_claims_are_computed_from_the_runs_that_are_planned():
     assert {j.verdict for j in judgements} <= {SUPPORTED, CONTRADICTED, UNDECIDED}
     for judgement in judgements:  # chance alone, so that nothing survives the adjustment
         assert judgement.verdict == UNDECIDED, judgement
-    assert judge(study())[0].verdict == MISSING
+
+
+def test_families_are_adjusted_by_themselves():
+    claims = [c for c in CLAIMS if c.task == "sudoku" and c.what.startswith("accuracy in")]
+    rng = np.random.default_rng(8)
+    runs = [
+        record(key, s, list(rng.random(20) < (0.9 if key == "diffpo" else 0.3)))
+        for key in ("diffpo", "diffpo-mf", "diffpo-unweighted", "diffu-grpo", "wd1", "spg", "d2")
+        for s in range(3)
+    ]
+    made = study(*runs)
+    alone = judge(made, [c for c in claims if c.family == "DiFFPO"])
+    among = [j for j in judge(made, claims) if j.claim.family == "DiFFPO"]
+    assert [j.p_value for j in alone] == [j.p_value for j in among]
+    known = [j for j in among if j.estimate is not None]
+    raw = [j.estimate.p_value for j in known]
+    assert len(known) == 3 and [j.p_value for j in known] == pytest.approx(holm(raw))
 
 
 def test_groups_hold_their_baselines_and_known_variants():

@@ -74,9 +74,9 @@ def table(args: argparse.Namespace) -> int:
 
 
 def claims(args: argparse.Namespace) -> int:
-    study = Study.read(args.results)
-    print("\n".join(claims_table(study) or [NOTHING]))
-    verdicts = [judgement.verdict for judgement in judge(study)]
+    judgements = judge(Study.read(args.results))
+    print("\n".join(claims_table(judgements) or [NOTHING]))
+    verdicts = [judgement.verdict for judgement in judgements]
     print("\n" + ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts)))
     return 0
 

@@ -1,21 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the papers claim, as far as a model of this size can tell: each claim is a difference and its sign."""
+"""
+What the papers claim, as far as a model of this size can tell: each claim is a difference and its sign.
+
+Claims are in families, one for each paper, within which the probability of a false verdict is bounded: each paper is a
+question of its own, which a reader looks up by itself. Ablations of ours have intervals in the tables, and no verdict.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
-from .outcomes import at_equal_passes, difference, learning_curve, over_frontier
+from .inference import Estimate, holm
+from .outcomes import CURVE, EQUAL_PASSES, Outcome, difference, over_frontier
 from .records import Study
-from .statistics import Estimate, holm
-from .variants import MAIN, UNTRAINED
+from .variants import UNTRAINED
 
 
-SUPPORTED, CONTRADICTED, UNDECIDED, MISSING = "supported", "contradicted", "undecided", "not run"
+SUPPORTED, CONTRADICTED, EQUAL = "supported", "contradicted", "about equal"
+UNDECIDED, MISSING = "undecided", "not run"
 LEVEL = 0.05
-FEWEST_SEEDS = 3  # with one, nothing would be known of their spread
+SMALL = 0.015  # a difference of accuracies that would not matter
+FEWEST_SEEDS = 3  # a verdict of one training would be of this training
+
+DIFFPO, AGRPO, DMPO, OTHERS = "DiFFPO", "AGRPO", "DMPO", "other methods"
 
 
 @dataclass(frozen=True)
@@ -24,10 +32,10 @@ class Claim:
     A claim that a difference is positive.
 
     Args:
+        family (`str`):
+            The paper.
         text (`str`):
             In words.
-        source (`str`):
-            Who says so.
         task (`str`):
             On which it is looked at.
         what (`str`):
@@ -36,8 +44,8 @@ class Claim:
             The difference; `None` if the runs are not there.
     """
 
+    family: str
     text: str
-    source: str
     task: str
     what: str
     estimate: Callable[[Study], Estimate | None]
@@ -52,11 +60,11 @@ class Judgement:
         claim ([`Claim`]):
             The claim.
         verdict (`str`):
-            `"supported"`, `"contradicted"`, `"undecided"` or `"not run"`.
+            `"supported"`, `"contradicted"`, `"about equal"`, `"undecided"` or `"not run"`.
         estimate ([`Estimate`], *optional*):
             The difference.
         p_value (`float`, *optional*):
-            Of no difference, adjusted for all the claims.
+            Of no difference, adjusted for all the claims of the family.
     """
 
     claim: Claim
@@ -65,111 +73,79 @@ class Judgement:
     p_value: float | None = None
 
 
-def _less(task: str, variant: str, baseline: str, how: str = "passes") -> tuple[str, Callable]:
+def _more(family: str, text: str, variant: str, baseline: str, outcome: Outcome, task: str = "sudoku") -> Claim:
+    """A variant has more of it than another."""
+
     def estimate(study: Study) -> Estimate | None:
-        if how == "passes":
-            return difference(study, task, variant, baseline, at_equal_passes)
-        if not study.seeds(task, UNTRAINED):
+        if outcome is CURVE and not study.seeds(task, UNTRAINED):
             return None  # the curve starts there
-        return difference(study, task, variant, baseline, partial(learning_curve, study))
+        return difference(study, task, variant, baseline, outcome)
 
-    name = {"passes": "accuracy in equal passes", "curve": "learning curve"}[how]
-    return f"{name}, `{variant}` less `{baseline}`", estimate
+    return Claim(family, text, task, f"{outcome.name}, `{variant}` less `{baseline}`", estimate)
 
 
-def _beyond(task: str, variant: str, baseline: str) -> tuple[str, Callable]:
+def _beyond(family: str, text: str, variant: str, baseline: str) -> Claim:
+    """A variant with learned thresholds is above another's frontier."""
     what = f"accuracy of `{variant}` with its thresholds less that of `{baseline}` in as many passes"
-    return what, lambda study: over_frontier(study, task, variant, baseline)
+    return Claim(family, text, "sudoku", what, lambda study: over_frontier(study, "sudoku", variant, baseline))
 
 
-DIFFPO, DMPO, AGRPO = "DiFFPO", "DMPO", "AGRPO"
-
-# Methods that are said to surpass diffu-GRPO, and where: in their own papers, or in the tables of another.
-SURPASSING = {
-    "diffpo": DIFFPO,
-    "agrpo": AGRPO,
-    "dmpo": DMPO,
-    "coupled-grpo": DMPO,
-    "wd1": "wd1",
-    "spg": "SPG",
-    "espo": "ESPO",
-    "gdpo": "GDPO",
-    "d2": "d2",
-    "uni-grpo": "SPG",
-    "just-grpo": "JustGRPO",
-}
+def _of_a_method(family: str, method: str) -> list[Claim]:
+    """What each paper says of its method."""
+    return [
+        _more(family, "It surpasses diffu-GRPO", method, "diffu-grpo", EQUAL_PASSES),
+        _more(family, "It surpasses diffu-GRPO", method, "diffu-grpo", EQUAL_PASSES, "countdown"),
+        _more(family, "It learns faster than diffu-GRPO", method, "diffu-grpo", CURVE),
+        _more(family, "It learns faster than diffu-GRPO", method, "diffu-grpo", CURVE, "countdown"),
+        _more(family, "It makes inference faster", method, UNTRAINED, EQUAL_PASSES),
+        _more(family, "It makes inference faster", method, UNTRAINED, EQUAL_PASSES, "countdown"),
+    ]
 
 
-def _claims() -> list[Claim]:
-    listed: list[Claim] = []
-
-    def add(text: str, source: str, found: tuple[str, Callable], task: str = "sudoku") -> None:
-        listed.append(Claim(text, source, task, *found))
-
-    add("Two-times mean-field beats mean field", DIFFPO, _less("sudoku", "diffpo", "diffpo-mf"))
-    add(
-        "Two-times mean-field beats mean field, unweighted",
-        DIFFPO,
-        _less("sudoku", "diffpo-unweighted", "diffpo-mf-unweighted"),
-    )
-    add("Importance weights help", DIFFPO, _less("sudoku", "diffpo", "diffpo-unweighted"))
-    add("Importance weights help the mean field", DIFFPO, _less("sudoku", "diffpo-mf", "diffpo-mf-unweighted"))
-    add("Capping them helps", f"{DIFFPO}, by design", _less("sudoku", "diffpo", "diffpo-no-cap"))
-    add("Joint training beats training the model", DIFFPO, _beyond("sudoku", "diffpo-joint", "diffpo-speed"))
-    add("Joint training beats training the sampler", DIFFPO, _beyond("sudoku", "diffpo-joint", "diffpo-sampler"))
-    add("The sampler alone is worth training", DIFFPO, _beyond("sudoku", "diffpo-sampler", UNTRAINED))
-    for text, variant, baseline in (
-        ("Joint training beats training the model", "joint", "diffpo-cool"),
-        ("Joint training beats training the model at the bound that it finds", "joint", "diffpo-cool-bound-1"),
-        ("Joint training beats training the sampler", "joint", "diffpo-cool-sampler"),
-        ("The sampler alone is worth training", "sampler", UNTRAINED),
-    ):
-        found = _beyond("sudoku", f"diffpo-cool-{variant}", baseline)
-        add(f"{text}, where rollouts are right from the start", DIFFPO, found)
-    add("More draws are better: 8 against 1", AGRPO, _less("sudoku", "agrpo", "agrpo-k1"))
-    add("More draws learn faster: 8 against 1", AGRPO, _less("sudoku", "agrpo", "agrpo-k1", "curve"))
-    add("Draws by entropy help", f"{AGRPO}, by design", _less("sudoku", "agrpo-k2", "agrpo-k2-uniform"))
-    add("Stratified draws help", f"{AGRPO}, by design", _less("sudoku", "agrpo-k2", "agrpo-k2-unstratified"))
-    add("The exact gradient beats one random mask", AGRPO, _less("sudoku", "agrpo", "uni-grpo"))
-    for variant, name in (("dmpo-negative", "negative"), ("dmpo", "model")):
-        add(f"A baseline helps: {name}", DMPO, _less("sudoku", variant, "dmpo-none"))
-    add("DMPO surpasses coupled-GRPO", DMPO, _less("sudoku", "dmpo", "coupled-grpo"))
-    for method, source in SURPASSING.items():
-        add(f"diffu-GRPO is surpassed by {method}", source, _less("sudoku", method, "diffu-grpo"))
-    for method in MAIN[1:]:
-        add(
-            f"diffu-GRPO learns slower than {method}",
-            SURPASSING[method],
-            _less("sudoku", method, "diffu-grpo", "curve"),
-        )
-    for method in MAIN[1:]:
-        found = _less("countdown", method, "diffu-grpo")
-        add(f"diffu-GRPO is surpassed by {method}", SURPASSING[method], found, "countdown")
-    for task in ("sudoku", "countdown"):
-        for method in ("diffpo", "agrpo"):
-            found = _less(task, method, UNTRAINED)
-            add(f"Training makes inference faster: {method}", SURPASSING[method], found, task)
-    return listed
-
-
-CLAIMS = _claims()
+CLAIMS = [
+    *_of_a_method(DIFFPO, "diffpo"),
+    _more(DIFFPO, "Two-times mean-field is better than mean field", "diffpo", "diffpo-mf", EQUAL_PASSES),
+    _more(DIFFPO, "Two-times mean-field learns faster than mean field", "diffpo", "diffpo-mf", CURVE),
+    _more(DIFFPO, "Importance weights help", "diffpo", "diffpo-unweighted", EQUAL_PASSES),
+    _beyond(DIFFPO, "Joint training beats training the model", "diffpo-cool-joint", "diffpo-cool"),
+    _beyond(DIFFPO, "Joint training beats training the sampler", "diffpo-cool-joint", "diffpo-cool-sampler"),
+    *_of_a_method(AGRPO, "agrpo"),
+    _more(AGRPO, "It learns faster than one random mask", "agrpo", "uni-grpo", CURVE),
+    _more(AGRPO, "More draws learn faster: 8 against 1", "agrpo", "agrpo-k1", CURVE),
+    *_of_a_method(DMPO, "dmpo"),
+    _more(DMPO, "It surpasses coupled-GRPO", "dmpo", "coupled-grpo", EQUAL_PASSES),
+    _more(DMPO, "A baseline helps: negative", "dmpo-negative", "dmpo-none", EQUAL_PASSES),
+    _more(DMPO, "A baseline helps: model", "dmpo", "dmpo-none", EQUAL_PASSES),
+    *(
+        _more(OTHERS, f"{method} surpasses diffu-GRPO", method, "diffu-grpo", EQUAL_PASSES)
+        for method in ("coupled-grpo", "wd1", "spg", "espo", "gdpo", "d2", "uni-grpo", "just-grpo")
+    ),
+]
 
 
 def judge(study: Study, claims: list[Claim] = CLAIMS) -> list[Judgement]:
     """
-    A claim is supported if the difference has the sign that it says and is not chance at the 5 % level, contradicted
-    if it has the other sign and is not chance, and else undecided. Holm's adjustment, over all the claims of
-    which there are runs by three seeds or more, keeps the probability of one false verdict or more below 5 %.
+    A claim is supported if the difference has the sign that it says and is not chance, and contradicted if it has the
+    other sign and is not chance. Holm's adjustment, over the claims of a family of which there are runs by three seeds
+    or more, keeps the probability of one false verdict of these or more below 5 %. Of the others, those whose interval
+    has no difference that would matter are about equal.
     """
     found = [claim.estimate(study) for claim in claims]
     estimates = [e if e is not None and e.seeds >= FEWEST_SEEDS else None for e in found]
-    adjusted = iter(holm([e.p_value for e in estimates if e is not None]))
-    judgements = []
-    for claim, estimate in zip(claims, estimates, strict=True):
-        if estimate is None:
-            judgements.append(Judgement(claim, MISSING))
-            continue
-        p_value = next(adjusted)
-        decided = SUPPORTED if estimate.mean > 0 else CONTRADICTED
-        judgements.append(Judgement(claim, decided if p_value < LEVEL else UNDECIDED, estimate, p_value))
-    return judgements
+    adjusted: dict[int, float] = {}
+    for family in dict.fromkeys(claim.family for claim in claims):
+        own = [(i, e.p_value) for i, e in enumerate(estimates) if e is not None and claims[i].family == family]
+        adjusted |= zip((i for i, _ in own), holm([p for _, p in own]), strict=True)
+    return [
+        Judgement(claim, _verdict(estimate, adjusted[i]), estimate, adjusted[i])
+        if estimate is not None
+        else Judgement(claim, MISSING)
+        for i, (claim, estimate) in enumerate(zip(claims, estimates, strict=True))
+    ]
+
+
+def _verdict(estimate: Estimate, p_value: float) -> str:
+    if p_value < LEVEL:
+        return SUPPORTED if estimate.mean > 0 else CONTRADICTED
+    low, high = estimate.interval
+    return EQUAL if low > -SMALL and high < SMALL else UNDECIDED

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .statistics import Estimate
+from .inference import Estimate
 
 
-def percent(estimate: Estimate | None) -> str:
-    return "" if estimate is None else f"{100 * estimate.mean:.1f}"
+def percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
 
 
 def points(estimate: Estimate | None) -> str:

@@ -1,41 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From records to one number per seed and problem."""
+"""From records to one number per seed and problem, and from these to differences of variants."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
+from .inference import Estimate, Prior, Sample, contrast, prior_of
 from .protocol import BOUNDS, FULL, TASKS, Scale, clusters
 from .records import Answers, Record, Study
-from .statistics import Estimate, crossed_mean
-from .variants import UNTRAINED
+from .variants import GROUPS, UNTRAINED, VARIANTS
 
 
-Outcome = Callable[[Record], np.ndarray]  # a value per problem
+@dataclass(frozen=True)
+class Outcome:
+    """
+    What is looked at in a record.
 
+    Args:
+        name (`str`):
+            In words.
+        value (`Callable[[Study, Record], np.ndarray]`):
+            A value per problem.
+    """
 
-def sampled(record: Record) -> np.ndarray:
-    """Right answers of the policy itself: temperature 1, the bound of the rollouts."""
-    return record.answers["sampled"].bits
-
-
-def greedy(record: Record) -> np.ndarray:
-    """Right greedy answers at the bound of the rollouts."""
-    return record.answers["bound 0.1"].bits
-
-
-def one_per_pass(record: Record) -> np.ndarray:
-    """Right greedy answers, one token per pass."""
-    return record.answers["one per pass"].bits
+    name: str
+    value: Callable[[Study, Record], np.ndarray]
 
 
 def at_passes(record: Record, passes: float) -> np.ndarray:
     """
-    Probability of a right greedy answer in so many passes on average: of the decoder that takes one of two
-    neighbouring bounds by chance, in the share that makes up this number.
+    Probability of a right greedy answer in so many passes on average, interpolated between the two nearest entropy
+    bounds: as if one of the two were taken by chance for each answer, in the share that makes up the number.
 
     Cheaper than the cheapest bound nothing can be: 0. The most careful one is as good as it gets.
     """
@@ -52,11 +52,6 @@ def mixture(points: list[Answers], passes: float) -> np.ndarray:
             share = (passes - below.passes) / (above.passes - below.passes)
             return (1 - share) * below.bits + share * above.bits
     return points[-1].bits
-
-
-def at_equal_passes(record: Record) -> np.ndarray:
-    """[`at_passes`] at the number that is the task's."""
-    return at_passes(record, TASKS[record.task].passes)
 
 
 def learning_curve(study: Study, record: Record) -> np.ndarray:
@@ -76,8 +71,22 @@ def curve_points(before: Record, record: Record) -> tuple[list[int], list[np.nda
     """Updates, and right answers after them."""
     last = record.settings["scale"]["updates"]
     few = record.settings["scale"]["few"]
-    points = {0: before.curve[0].bits, **{u: a.bits for u, a in record.curve.items()}, last: sampled(record)[:few]}
+    sampled = record.answers["sampled"].bits[:few]
+    points = {0: before.curve[0].bits, **{u: a.bits for u, a in record.curve.items()}, last: sampled}
     return sorted(points), [points[update] for update in sorted(points)]
+
+
+# Of the policy itself: temperature 1, the bound of the rollouts.
+SAMPLED = Outcome("sampled accuracy", lambda study, record: record.answers["sampled"].bits)
+GREEDY = Outcome("greedy accuracy", lambda study, record: record.answers["bound 0.1"].bits)
+ONE_PER_PASS = Outcome("greedy, one token per pass", lambda study, record: record.answers["one per pass"].bits)
+CURVE = Outcome("learning curve", learning_curve)
+EQUAL_PASSES = Outcome("accuracy in equal passes", lambda study, record: at_passes(record, TASKS[record.task].passes))
+
+
+def in_passes(passes: float) -> Outcome:
+    """Greedy accuracy in so many passes."""
+    return Outcome(f"accuracy in {passes:g} passes", lambda study, record: at_passes(record, passes))
 
 
 def scale_of(study: Study, task: str) -> Scale:
@@ -89,49 +98,67 @@ def scale_of(study: Study, task: str) -> Scale:
     return FULL[task]
 
 
-def matrix(records: dict[int, Record], seeds: list[int], outcome: Outcome) -> np.ndarray:
-    """`(seeds, problems)`"""
-    return np.stack([outcome(records[seed]) for seed in seeds])
-
-
-def mean(study: Study, task: str, variant: str, outcome: Outcome) -> Estimate | None:
-    """Over seeds and problems; `None` without a run."""
+def sample(study: Study, task: str, variant: str, outcome: Outcome) -> Sample | None:
+    """A variant's values by seed and problem; `None` without a run."""
     records = study.seeds(task, variant)
     if not records:
         return None
-    return crossed_mean(matrix(records, sorted(records), outcome), clusters(TASKS[task], scale_of(study, task)))
+    values = np.stack([outcome.value(study, records[seed]) for seed in sorted(records)])
+    return Sample.of(values, clusters(TASKS[task], scale_of(study, task)))
+
+
+def prior(study: Study, task: str, outcome: Outcome) -> Prior | None:
+    """How much seeds differ, by all variants that learn from their reward."""
+    keys = [v.key for v in VARIANTS.values() if v.key != UNTRAINED and v.reward != "permuted"]
+    found = [sample(study, task, key, outcome) for key in keys]
+    return prior_of([s for s in found if s is not None])
+
+
+def mean(study: Study, task: str, variant: str, outcome: Outcome) -> float | None:
+    """Over seeds and problems; `None` without a run."""
+    found = sample(study, task, variant, outcome)
+    return None if found is None else float(found.means.mean())
 
 
 def difference(study: Study, task: str, variant: str, baseline: str, outcome: Outcome) -> Estimate | None:
-    """
-    The first variant less the second, on the same problems and by the same seeds; the untrained model has none of its
-    own. `None` if they share no seed.
-    """
-    ours, theirs, seeds = _pairs(study, task, variant, baseline)
-    if not seeds:
+    """The first variant less the second, on the same problems; `None` if one of them has not been run."""
+    ours, theirs = (sample(study, task, key, outcome) for key in (variant, baseline))
+    if ours is None or theirs is None:
         return None
-    values = matrix(ours, seeds, outcome) - matrix(theirs, seeds, outcome)
-    return crossed_mean(values, clusters(TASKS[task], scale_of(study, task)))
+    typical = prior(study, task, outcome)
+    return contrast(
+        ours.moderated(typical), _untrained(theirs) if baseline == UNTRAINED else theirs.moderated(typical)
+    )
 
 
-def _pairs(
-    study: Study, task: str, variant: str, baseline: str
-) -> tuple[dict[int, Record], dict[int, Record], list[int]]:
-    """The records of both by seed, and the seeds that they share: the untrained model's only one goes with all."""
+def _untrained(found: Sample) -> Sample:
+    """The same for any number of seeds."""
+    return replace(found, seeds=math.inf)
+
+
+def over_frontier(study: Study, task: str, variant: str, baseline: str) -> Estimate | None:
+    """
+    A variant with the thresholds that it has learned, less what the baseline's own bounds reach, by the same seed, in
+    as many passes.
+    """
+    found = _over_frontier(study, task, variant, baseline)
+    if found is None:
+        return None
+    pairs = [(k, b) for g in GROUPS.values() for k in g.learning_thresholds for b in (UNTRAINED, g.baseline)]
+    others = [_over_frontier(study, task, *pair) for pair in pairs]
+    return contrast(found.moderated(prior_of([s for s in others if s is not None])))
+
+
+def _over_frontier(study: Study, task: str, variant: str, baseline: str) -> Sample | None:
     ours, theirs = study.seeds(task, variant), study.seeds(task, baseline)
     if baseline == UNTRAINED and theirs:
         theirs = dict.fromkeys(ours, theirs[0])
-    return ours, theirs, sorted(ours.keys() & theirs.keys())
-
-
-def over_frontier(study: Study, task: str, variant: str, baseline: str, decoder: str = "learned") -> Estimate | None:
-    """A variant's point less what the baseline's own bounds reach, by the same seed, in as many passes."""
-    ours, theirs, seeds = _pairs(study, task, variant, baseline)
+    seeds = sorted(ours.keys() & theirs.keys())
     if not seeds:
         return None
-    points = [ours[seed].answers[decoder] for seed in seeds]
+    points = [ours[seed].answers["learned"] for seed in seeds]
     values = [p.bits - at_passes(theirs[seed], p.passes) for seed, p in zip(seeds, points, strict=True)]
-    return crossed_mean(np.stack(values), clusters(TASKS[task], scale_of(study, task)))
+    return Sample.of(np.stack(values), clusters(TASKS[task], scale_of(study, task)))
 
 
 def passes_for(record: Record, accuracy: float) -> float | None:

@@ -14,10 +14,10 @@ from matplotlib.ticker import PercentFormatter
 
 from trl_diffusion.evaluation.plots import AFTER, BEFORE, COST
 
+from .inference import Estimate, Sample, contrast
 from .outcomes import curve_points, scale_of
 from .protocol import BOUNDS, TASKS, clusters
 from .records import Study
-from .statistics import Estimate, crossed_mean
 from .variants import UNTRAINED
 
 
@@ -36,7 +36,7 @@ def draw_curves(study: Study, task: str, variants: Sequence[str], path: Path) ->
             continue
         updates = curve_points(before, records[0])[0]
         by_update = zip(*(curve_points(before, record)[1] for record in records), strict=True)
-        _band(held_out, updates, [crossed_mean(np.stack(answers), own) for answers in by_update], color, key)
+        _band(held_out, updates, [_estimate(answers, own) for answers in by_update], color, key)
         accuracy = np.mean([record.rollouts["accuracy"] for record in records], axis=0)
         rollouts.plot(range(1, len(accuracy) + 1), accuracy, color=color, label=key)
     held_out.set(title="Held-out problems, sampled at temperature 1")
@@ -57,16 +57,23 @@ def draw_frontiers(study: Study, task: str, variants: Sequence[str], path: Path)
             continue
         found = [[record.answers[f"bound {bound:g}"] for record in records] for bound in BOUNDS]
         passes = [float(np.mean([a.passes for a in answers])) for answers in found]
-        _band(axes, passes, [crossed_mean(np.stack([a.bits for a in answers]), own) for answers in found], color, key)
+        _band(axes, passes, [_estimate([a.bits for a in answers], own) for answers in found], color, key)
         learned = [record.answers["learned"] for record in records if "learned" in record.answers]
         axes.scatter([a.passes for a in learned], [a.bits.mean() for a in learned], color=color, marker="*", s=90)
     axes.axvline(TASKS[task].passes, color=BEFORE, lw=0.8, ls=":")
     axes.set(xscale="log", title="Greedy decoding at bounds from 0.03 to 8; stars: with the learned threshold")
     _finish(axes, "forward passes per answer")
+    axes.set_ylim(
+        bottom=np.floor(10 * min(line.get_ydata().min() for line in axes.lines if line.get_marker() == "o")) / 10
+    )
     ticks = (1, 2, 3, 5, 10)
     axes.set_xticks(ticks, list(map(str, ticks)))
     axes.minorticks_off()
     figure.savefig(path, dpi=130)
+
+
+def _estimate(answers: Sequence[np.ndarray], clusters: Sequence[int]) -> Estimate:
+    return contrast(Sample.of(np.stack(answers), clusters))
 
 
 def _band(axes: Axes, xs: Sequence[float], estimates: Sequence[Estimate], color: str, label: str) -> None:

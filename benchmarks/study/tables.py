@@ -6,25 +6,27 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
-from .claims import CLAIMS, CONTRADICTED, LEVEL, MISSING, SUPPORTED, UNDECIDED, judge
+from .claims import CONTRADICTED, EQUAL, LEVEL, MISSING, SUPPORTED, UNDECIDED, Judgement, judge
+from .inference import detectable, holm, satterthwaite
 from .markdown import percent, points, probability, rows
 from .outcomes import (
-    at_passes,
+    CURVE,
+    EQUAL_PASSES,
+    GREEDY,
+    ONE_PER_PASS,
+    SAMPLED,
     difference,
-    greedy,
-    learning_curve,
+    in_passes,
     mean,
-    one_per_pass,
     over_frontier,
     passes_for,
-    sampled,
+    prior,
+    scale_of,
 )
-from .protocol import TASKS
+from .protocol import TASKS, clusters
 from .records import Record, Study
-from .statistics import Estimate, detectable, holm
 from .tuning import tuned_table
 from .variants import GROUPS, UNTRAINED, VARIANTS
 
@@ -42,7 +44,7 @@ def table(study: Study, group: str, task: str) -> list[str]:
     if not present:
         return []
     passes = about.passes or TASKS[task].passes
-    equal = partial(at_passes, passes=passes)
+    equal = in_passes(passes)
     estimates = {key: difference(study, task, key, about.baseline, equal) for key in present if key != about.baseline}
     known = {key: estimate for key, estimate in estimates.items() if estimate is not None}
     adjusted = dict(zip(known, holm([e.p_value for e in known.values()]), strict=True))
@@ -56,10 +58,10 @@ def table(study: Study, group: str, task: str) -> list[str]:
                 f"`{key}`",
                 VARIANTS[key].reason,
                 str(len(records)),
-                percent(mean(study, task, key, sampled)),
-                percent(mean(study, task, key, greedy)),
+                percent(mean(study, task, key, SAMPLED)),
+                percent(mean(study, task, key, GREEDY)),
                 f"{statistics.mean(r.answers['bound 0.1'].passes for r in records.values()):.2f}",
-                percent(mean(study, task, key, one_per_pass)),
+                percent(mean(study, task, key, ONE_PER_PASS)),
                 percent(_area(study, task, key)),
                 percent(mean(study, task, key, equal)),
                 points(known.get(key)),
@@ -69,7 +71,7 @@ def table(study: Study, group: str, task: str) -> list[str]:
         )
     heads = (
         "variant", "", "seeds", "sampled", "greedy", "passes", "one per pass", "curve",
-        f"in {passes:g} passes", f"less `{about.baseline}`", "p", "time",
+        f"in {passes:g} passes", f"difference from `{about.baseline}`", "p", "time",
     )  # fmt: skip
     return rows(heads, lines)
 
@@ -93,9 +95,9 @@ def learned_table(study: Study, group: str, task: str) -> list[str]:
         "variant",
         "accuracy",
         "passes, by seed",
-        "less `untrained`",
-        f"less `{baseline}`",
-        "less its own bounds",
+        "difference from `untrained`",
+        f"from `{baseline}`",
+        "from its own bounds",
     )
     return rows(heads, lines) if lines else []
 
@@ -120,15 +122,14 @@ def speed_table(study: Study, task: str) -> list[str]:
     return rows((f"to {100 * target:.1f} %", "passes", "least – most", "seeds that get there"), lines)
 
 
-def claims_table(study: Study) -> list[str]:
+def claims_table(judgements: list[Judgement]) -> list[str]:
     """Every claim with its verdict; empty if nothing has been run."""
-    judgements = judge(study)
     if all(j.estimate is None for j in judgements):
         return []
     lines = [
         [
+            j.claim.family,
             j.claim.text,
-            j.claim.source,
             f"{j.claim.task}: {j.claim.what}",
             points(j.estimate),
             "" if j.p_value is None else probability(j.p_value),
@@ -136,33 +137,38 @@ def claims_table(study: Study) -> list[str]:
         ]
         for j in judgements
     ]
-    return rows(("claim", "of", "difference", "points", "p", "verdict"), lines)
+    return rows(("family", "claim", "difference", "points", "p", "verdict"), lines)
 
 
-def verdicts(study: Study) -> list[str]:
+def verdicts(judgements: list[Judgement]) -> list[str]:
     """The claims in short: those that were decided by name, the others by number."""
-    judgements = judge(study)
-    found = {v: [j.claim for j in judgements if j.verdict == v] for v in (SUPPORTED, CONTRADICTED, UNDECIDED, MISSING)}
+    found = {v: [j.claim for j in judgements if j.verdict == v] for v in (SUPPORTED, CONTRADICTED, EQUAL)}
     lines = []
-    for verdict in (SUPPORTED, CONTRADICTED):
-        lines += [f"- **{verdict.capitalize()}**: {len(found[verdict])} of {len(CLAIMS)} claims."]
-        lines += [f"    - {claim.text} ({claim.task})." for claim in found[verdict]]
-    return [*lines, f"- **Undecided**: {len(found[UNDECIDED])}. **Not run**: {len(found[MISSING])}."]
+    for verdict, claims in found.items():
+        lines += [f"- **{verdict.capitalize()}**: {len(claims)} of {len(judgements)} claims."]
+        lines += [f"    - {claim.family}: {claim.text[0].lower()}{claim.text[1:]} ({claim.task})." for claim in claims]
+    undecided, missing = (sum(j.verdict == v for j in judgements) for v in (UNDECIDED, MISSING))
+    return [*lines, f"- **Undecided**: {undecided}. **Not run**: {missing}."]
 
 
-def power_table(study: Study) -> list[str]:
-    """How large a difference must be for studies of so many seeds to find it."""
-    judgements = [j for j in judge(study) if j.estimate is not None]
-    spreads = [j.estimate.spread for j in judgements if j.estimate.seeds > 1]
-    spread = statistics.median(spreads or [0.0])
-    if not spread:
+def power_table(study: Study, judgements: list[Judgement]) -> list[str]:
+    """How large a difference of two trained variants on Sudoku must be for studies of so many seeds to find it."""
+    typical = prior(study, "sudoku", EQUAL_PASSES)
+    known = [j.estimate for j in judgements if j.estimate and j.claim.what.startswith(EQUAL_PASSES.name)]
+    if typical is None or not known:
         return []
-    lines = [
-        [str(seeds), *(f"{100 * detectable(seeds, spread, LEVEL / tests):.1f}" for tests in (1, len(CLAIMS)))]
-        for seeds in (3, 5, 8, 12)
-    ]
-    heads = (f"seeds (spread {100 * spread:.1f})", "alone", f"first of {len(CLAIMS)} claims")
-    return rows(heads, lines)
+    of_problems = statistics.median(e.parts[-1][0] for e in known)
+    problems = len(set(clusters(TASKS["sudoku"], scale_of(study, "sudoku"))))
+    families = [j.claim.family for j in judgements if j.estimate is not None]
+    tests = max(map(families.count, families))
+    lines = []
+    for seeds in (3, 5, 8, 12):
+        of_seeds = (typical.variance / seeds, typical.freedom + seeds - 1)
+        parts = [of_seeds, of_seeds, (of_problems, problems - 1)]
+        error = sum(part for part, _ in parts) ** 0.5
+        found = (detectable(error, satterthwaite(parts), LEVEL / n) for n in (1, tests))
+        lines.append([str(seeds), *(f"{100 * difference:.1f}" for difference in found)])
+    return rows(("seeds", "a single test", f"the strictest of {tests}"), lines)
 
 
 def sections(study: Study) -> Iterator[tuple[str, list[str]]]:
@@ -175,9 +181,10 @@ def sections(study: Study) -> Iterator[tuple[str, list[str]]]:
     for task in TASKS:
         yield f"speed {task}", speed_table(study, task)
         yield f"tuning {task}", tuned_table(study, task)
-    yield "claims", claims_table(study)
-    yield "verdicts", verdicts(study)
-    yield "power", power_table(study)
+    judgements = judge(study)
+    yield "claims", claims_table(judgements)
+    yield "verdicts", verdicts(judgements)
+    yield "power", power_table(study, judgements)
 
 
 def filled(page: str, study: Study) -> str:
@@ -202,7 +209,5 @@ def _seconds(records: dict[int, Record]) -> float:
     return statistics.median(r.seconds for r in records.values()) if records else 0.0
 
 
-def _area(study: Study, task: str, key: str) -> Estimate | None:
-    if key == UNTRAINED or not study.seeds(task, UNTRAINED):
-        return None
-    return mean(study, task, key, partial(learning_curve, study))
+def _area(study: Study, task: str, key: str) -> float | None:
+    return None if key == UNTRAINED or not study.seeds(task, UNTRAINED) else mean(study, task, key, CURVE)

@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 
 from .markdown import percent, points, rows
-from .outcomes import at_equal_passes, difference, mean
+from .outcomes import EQUAL_PASSES, difference, mean
 from .protocol import TASKS, Scale
 from .records import FOLDER, Study
 from .running import Run, choosing_name, tuned_name
@@ -34,7 +34,7 @@ def chosen_rate(study: Study, task: str, variant: str) -> float | None:
 def validated(study: Study, task: str, variant: str, rate: float) -> float:
     """Accuracy in equal passes on the validation problems."""
     seeds = study.seeds(task, choosing_name(variant, rate))
-    return statistics.mean(float(at_equal_passes(record).mean()) for record in seeds.values())
+    return statistics.mean(float(EQUAL_PASSES.value(study, record).mean()) for record in seeds.values())
 
 
 def tuned_runs(study: Study, task: str, scale: Scale, seeds: list[int], folder: Path = FOLDER) -> list[Run]:
@@ -58,16 +58,16 @@ def tuned_table(study: Study, task: str) -> list[str]:
                 f"`{variant}`",
                 tried,
                 f"{rate:g}",
-                percent(mean(study, task, tuned, at_equal_passes)),
-                "" if tuned == variant else points(difference(study, task, tuned, variant, at_equal_passes)),
+                percent(mean(study, task, tuned, EQUAL_PASSES)),
+                "" if tuned == variant else points(difference(study, task, tuned, variant, EQUAL_PASSES)),
                 ""
                 if variant == MAIN[0] or baseline is None
-                else points(difference(study, task, tuned, baseline, at_equal_passes)),
+                else points(difference(study, task, tuned, baseline, EQUAL_PASSES)),
             ]
         )
     heads = (
         "method", f"validation at {' / '.join(f'{r:g}' for r in RATES)}", "chosen",
         f"in {TASKS[task].passes:g} passes",
-        "less before", f"less `{MAIN[0]}`, tuned, too",
+        "difference from before", f"from `{MAIN[0]}`, also tuned",
     )  # fmt: skip
     return rows(heads, lines) if lines else []

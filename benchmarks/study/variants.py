@@ -51,8 +51,6 @@ class Group:
     Variants in one table.
 
     Args:
-        question (`str`):
-            What the table is to answer.
         baseline (`str`):
             Key of the variant that the others are compared with.
         variants (`tuple[str, ...]`):
@@ -63,7 +61,6 @@ class Group:
             Forward passes per answer at which they are compared, if not those of the task: two blocks take two.
     """
 
-    question: str
     baseline: str
     variants: tuple[str, ...]
     tasks: tuple[str, ...] = ("sudoku",)
@@ -95,7 +92,7 @@ _LIST = [
     # Every method at its defaults. `views_per_forward` is a matter of speed.
     Variant("diffu-grpo", "DiffuGRPO", "mean field with a masked prompt: the baseline of all papers"),
     _diffpo("diffpo", "two-times mean-field, importance weights of at most 2"),
-    _agrpo("agrpo", "the exact gradient at 8 sampled steps", 8),
+    _agrpo("agrpo", "the trajectory's gradient at 8 sampled steps", 8),
     _dmpo("dmpo", "weighted cross-entropy to the tilted reference, model baseline"),
     Variant("coupled-grpo", "CoupledGRPO", "a mask and its complement"),
     Variant("wd1", "WD1", "weighted likelihood on the mean field, no ratio"),
@@ -186,16 +183,14 @@ MAIN = ("diffu-grpo", "diffpo", "dmpo", "agrpo")  # those with papers that this 
 
 GROUPS = {
     "methods": Group(
-        "Which method is best at the same number of rollouts?",
         "diffu-grpo",
         (
             "diffu-grpo", "diffpo", "agrpo", "dmpo", "coupled-grpo", "wd1", "spg", "espo", "gdpo", "d2", "trace-rl",
             "uni-grpo", "just-grpo",
         ),
     ),
-    "main": Group("The same on the second task, for the main methods.", "diffu-grpo", MAIN, ("countdown",)),
+    "main": Group("diffu-grpo", MAIN, ("countdown",)),
     "diffpo": Group(
-        "What do DiFFPO's surrogate, importance weights and their cap do?",
         "diffpo",
         (
             "diffpo", "diffpo-unweighted", "diffpo-mf", "diffpo-mf-unweighted", "diffpo-cap-1", "diffpo-cap-5",
@@ -203,18 +198,15 @@ GROUPS = {
         ),
     ),
     "threshold": Group(
-        "Does it pay to learn the threshold, alone or with the model?",
         "diffpo-speed",
         ("diffpo-speed", "diffpo-sampler", "diffpo-joint", "diffpo-joint-continuous"),
     ),
     "threshold-blocks": Group(
-        "In two blocks: does a bound for each pay?",
         "diffpo-blocks",
         ("diffpo-blocks", "diffpo-joint-blocks", "diffpo-joint-per-block"),
         passes=4.0,
     ),
     "threshold-cool": Group(
-        "The same with rollouts at temperature 0.3, which are right from the start, and four times the bonus.",
         "diffpo-cool",
         (
             "diffpo-cool", "diffpo-cool-bound-1", "diffpo-cool-sampler", "diffpo-cool-joint",
@@ -222,7 +214,6 @@ GROUPS = {
         ),
     ),
     "dmpo": Group(
-        "What do DMPO's baseline, objective, masks and temperature do?",
         "dmpo",
         (
             "dmpo", "dmpo-none", "dmpo-negative", "dmpo-wddo", "dmpo-replicates-2", "dmpo-replicates-8",
@@ -230,18 +221,15 @@ GROUPS = {
         ),
     ),
     "agrpo": Group(
-        "How many steps must AGRPO score, and which?",
         "agrpo",
         ("agrpo", "agrpo-k1", "agrpo-k2", "agrpo-k4", "agrpo-k2-uniform", "agrpo-k2-unstratified", "agrpo-k2-plain"),
     ),
     "control": Group(
-        "What would come without learning from the reward?",
         UNTRAINED,
         (UNTRAINED, "diffpo-permuted", "agrpo-permuted"),
         ("sudoku", "countdown"),
     ),
     "reuse": Group(
-        "What is lost with four updates per batch of rollouts, that is a quarter of the rollouts?",
         "diffpo",
         ("diffpo", "diffpo-reuse", "dmpo", "dmpo-reuse"),
     ),
