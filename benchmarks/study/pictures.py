@@ -61,7 +61,7 @@ def draw_frontiers(study: Study, task: str, variants: Sequence[str], path: Path)
         learned = [record.answers["learned"] for record in records if "learned" in record.answers]
         axes.scatter([a.passes for a in learned], [a.bits.mean() for a in learned], color=color, marker="*", s=90)
     axes.axvline(TASKS[task].passes, color=BEFORE, lw=0.8, ls=":")
-    axes.set(xscale="log", title="Greedy decoding at bounds from 0.03 to 8; stars: with the learned threshold")
+    axes.set(xscale="log", title="Greedy, entropy bounds from 0.03 to 8; stars: learned thresholds")
     _finish(axes, "forward passes per answer")
     axes.set_ylim(
         bottom=np.floor(10 * min(line.get_ydata().min() for line in axes.lines if line.get_marker() == "o")) / 10
@@ -84,6 +84,6 @@ def _band(axes: Axes, xs: Sequence[float], estimates: Sequence[Estimate], color:
 
 def _finish(axes: Axes, xlabel: str) -> None:
     axes.set(xlabel=xlabel, ylabel="accuracy", ylim=(0, 1.02))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.grid(alpha=0.25)
     axes.legend(loc="lower right", fontsize=8)
