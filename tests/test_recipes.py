@@ -16,6 +16,7 @@ import yaml
 from accelerate.commands.launch import launch_command_parser
 
 from trl_diffusion.cli import train
+from trl_diffusion.cli.imports import import_function
 from trl_diffusion.tasks import get_task
 
 
@@ -83,6 +84,7 @@ def test_recipe(path, tmp_path):
     assert (per_update, per_update // options.num_generations) == tuple(map(int, said.groups()))
     assert per_update % options.num_generations == 0
     assert options.max_completion_length % options.block_length == 0
+    assert "warmup" not in values.get("lr_scheduler_type", "") or options.warmup_steps
     # TRL's default multiplies the KL term by the ratio, the papers do not.
     assert not options.beta or options._own_loss or not options.use_bias_correction_kl
     # Nothing else speaks for a bold threshold.
@@ -93,6 +95,73 @@ def test_recipe(path, tmp_path):
         source = {} if task.generated else {"source": "sample"}
         assert task.load("train", 4, style=args.style, **source, **(args.task_options or {}))["prompt"]
     assert task.reward_funcs(args.style)
+
+
+def rewards_of(args):
+    """The functions that pay in a recipe."""
+    own = [import_function(name, "--reward") for name in args.reward or []]
+    return own or get_task(args.task).reward_funcs(args.style)
+
+
+@each
+def test_it_says_what_its_rewards_pay(path, tmp_path):
+    """A weight for each, with a source; and what differs from the paper, where something does."""
+    args, options, _, _ = understood(shlex.split(lines_of(path)["1 GPU"])[2:], tmp_path)
+    assert len(options.reward_weights) == len(rewards_of(args))
+    block = [line for line in path.read_text().splitlines() if re.match(r"reward|# Rewards:", line)]
+    assert any(line.startswith("reward_weights: ") for line in block) and any("[ours]" in line for line in block)
+    if args.speed_bonus is not None:  # which is on the task's own
+        assert not args.reward
+
+
+EXAMPLE = {
+    "countdown": {"numbers": [[3, 4, 5]], "target": [17]},
+    "sudoku": {"puzzle": ["...4" + "341221434321"], "solution": ["1234" + "341221434321"]},
+    "gsm8k": {"answer": ["72"]},
+    "math500": {"answer": [r"\frac{1}{2}"]},
+}
+TEXTS = {
+    "countdown": ("3*4+5", "3+4+5", "17"),
+    "sudoku": ("1234341221434321", "1324341221434321", "12"),
+    "gsm8k": ("72", "73", ""),
+    "math500": (r"\boxed{0.5}", r"\boxed{2}", "2"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # By the papers, of a right answer, a wrong one of the right kind, and one that is none.
+        ("dmpo/gsm8k", (4.0, 2.0, 0.0)),
+        ("dmpo/countdown", (1.0, 0.1, 0.0)),
+        ("dmpo/sudoku", (1.0, 1 / 3, 0.0)),
+        ("dmpo/math500", (2.5, 0.5, 0.0)),
+        ("agrpo/gsm8k", (4.0, 1.0, 0.0)),
+        ("agrpo/sudoku", (4.0, 2.0, 1.0)),
+        ("uni_grpo/gsm8k", (2.5, 0.5, 0.0)),
+    ],
+)
+def test_what_is_paid_is_what_the_paper_pays(name, expected, tmp_path):
+    path = ROOT / "examples" / "recipes" / f"{name}.yaml"
+    args, options, _, _ = understood(shlex.split(lines_of(path)["1 GPU"])[2:], tmp_path)
+    task = path.stem
+    for text, total in zip(TEXTS[task], expected, strict=True):
+        if task != "math500":
+            text = f"<reasoning>because</reasoning><answer>{text}</answer>" if text else ""
+        paid = [reward(completions=[text], **EXAMPLE[task])[0] for reward in rewards_of(args)]
+        assert sum(w * r for w, r in zip(options.reward_weights, paid, strict=True)) == pytest.approx(total), text
+
+
+@each
+def test_it_says_what_it_needs(path):
+    text, values = path.read_text(), yaml.safe_load(path.read_text())
+    needs = {"bitsandbytes": "load_in_4bit" in text, "math": values["task"] == "math500"}
+    needs["deepspeed"] = re.search(r"--accelerate_config zero\d", text) is not None
+    extras = ",".join(name for name in ("bitsandbytes", "deepspeed", "math") if needs[name])
+    expected = f'pip install "trl-diffusion[{extras}]"' if extras else "pip install trl-diffusion"
+    assert re.findall(r"^# Needs: +(.*)$", text, flags=re.MULTILINE) == [expected]
+    # Which layers have adapters is a choice like any other.
+    assert ("lora_target_modules" in values) == ("lora_dropout" in values)
 
 
 @each
