@@ -166,7 +166,7 @@ def score(generations: Generations, reward: Callable[..., Any]) -> Evaluation:
         decoder=generations.header["decoder"],
         samples=per_prompt,
         tokens=tokens / count,
-        tokens_per_second=tokens / seconds,
+        tokens_per_second=tokens / seconds if seconds else math.nan,  # a clock may be coarse
         truncated=sum(not g.ended for g in samples) / count,
         empty=sum(not g.text.strip() for g in samples) / count,
         unjudged=rewards.count(None) / count,
