@@ -246,6 +246,108 @@ def test_a_file_that_is_not_whole_is_refused_and_mended(
     assert written(load_generations(path)) == whole
 
 
+def changed(line, **values):
+    return json.dumps(json.loads(line) | values)
+
+
+def without(line, name):
+    return json.dumps({key: value for key, value in json.loads(line).items() if key != name})
+
+
+HEADERS = {
+    "no prompts": (lambda h: without(h, "prompts"), "it has no `prompts`"),
+    "prompts of text": (lambda h: changed(h, prompts="x"), "`prompts` must be a whole number from 1 on, and is 'x'"),
+    "no prompt": (lambda h: changed(h, prompts=0), "`prompts` must be"),
+    "no settings": (lambda h: without(h, "settings"), "it has no `settings`"),
+    "settings of nothing": (lambda h: changed(h, settings={}), "it has no `settings.model`"),
+    "no number of samples": (lambda h: changed(h, num_samples=None), "`num_samples` must be .* and is None"),
+    "a later decoder": (
+        lambda h: h.replace('"block_length"', '"foo": 1, "block_length"', 1),
+        "`settings.decoder.foo` is no setting of this version",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), HEADERS.values(), ids=HEADERS)
+def test_damaged_headers_are_refused(model, tokenizer, dataset, tmp_path, change, message):
+    path = tmp_path / "g.jsonl"
+    generate(model, tokenizer, dataset, CONFIG, path)
+    header, *lines = lines_of(path)
+    path.write_text("".join(f"{line}\n" for line in [change(header), *lines]))
+    for read in (load_generations, lambda p: generate(model, tokenizer, dataset, CONFIG, p)):
+        with pytest.raises(ValueError, match=f"header of .*g.jsonl is damaged.*{message}.*Delete the file"):
+            read(path)
+
+
+def test_a_header_that_promises_too_much(model, tokenizer, dataset, tmp_path):
+    path = tmp_path / "g.jsonl"
+    generate(model, tokenizer, dataset, CONFIG, path)
+    header, *lines = lines_of(path)
+    path.write_text("".join(f"{line}\n" for line in [changed(header, prompts=10**12), *lines]))
+    with pytest.raises(ValueError, match=f"{10**12 - 5} of {10**12} samples are missing"):
+        load_generations(path)
+
+
+SAMPLES = {
+    "text": ({"text": None}, "`text` must be text, and is None"),
+    "tokens": ({"tokens": "a"}, "`tokens` must be a whole number from 1 to 8"),
+    "too many tokens": ({"tokens": 10**9}, "`tokens` must be a whole number from 1 to 8"),
+    "columns": ({"columns": None}, "`columns` must be an object"),
+    "no columns": ({"columns": {}}, "its columns are none, and those of most lines goal, parts"),
+    "ids": ({"completion_ids": [1, 2]}, "`completion_ids` must be a list of 8 tokens"),
+    "huge ids": ({"completion_ids": [10**30] * 8}, "`completion_ids` must be"),
+    "probabilities": ({"log_probs": [0.5] * 7}, "`log_probs` must be a list of 8 numbers"),
+    "threshold": ({"threshold": [0.5]}, "`threshold` must be a list of 2 numbers"),
+    "support": ({"support": [[1, 2]] * 7 + [[1]]}, "`support` must be lists of one length"),
+    "more records": ({"drift": [1.0, 0.0, 0.0, 0.0]}, "its records are .*drift"),
+    "no passes": ({"nfe": 0}, "`nfe` must be a whole number from 1 on"),
+    "time": ({"seconds": math.inf}, "`seconds` must be a number of seconds"),
+    "index": ({"prompt_index": "0"}, "`prompt_index` must be"),
+    "end": ({"ended": 1}, "`ended` must be true or false"),
+    "seed": ({"seed": 10**400}, "`seed` must be a whole number"),
+    "nested": ("[" * 100_000, "nested too deeply"),
+    "a list": ("[1, 2]", r"it is no JSON object, but \[1, 2\]"),
+    "bytes": (b"\xff\xfe", "can't decode"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), SAMPLES.values(), ids=SAMPLES)
+def test_damaged_samples_are_refused_and_mended(model, tokenizer, dataset, tmp_path, change, message):
+    path = tmp_path / "g.jsonl"
+    whole = written(generate(model, tokenizer, dataset, CONFIG, path))
+    lines = path.read_bytes().splitlines()
+    line = changed(lines[3], **change) if isinstance(change, dict) else change
+    lines[3] = line.encode() if isinstance(line, str) else line
+    path.write_bytes(b"\n".join([*lines, b""]))
+    with pytest.raises(ValueError, match=rf"line 4 is damaged \(.*{message}.*1 of 5 samples are missing"):
+        load_generations(path)
+    with pytest.warns(UserWarning, match="line 4 is damaged .*made again") as warned:
+        assert written(generate(model, tokenizer, dataset, CONFIG, path)) == whole
+    assert len([w for w in warned if "is damaged" in str(w.message)]) == 1
+    assert written(load_generations(path)) == whole
+
+
+def test_what_an_editor_adds_does_not_matter(model, tokenizer, dataset, tmp_path):
+    path = tmp_path / "g.jsonl"
+    whole = written(generate(model, tokenizer, dataset, CONFIG, path))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert written(load_generations(path)) == whole
+
+
+def test_a_folder_is_no_file(model, tokenizer, dataset, tmp_path):
+    with pytest.raises(ValueError, match="is a folder.*name the file in it"):
+        load_generations(tmp_path)
+    with pytest.raises(ValueError, match="`path`: .* is a folder"):
+        generate(model, tokenizer, dataset, CONFIG, tmp_path)
+
+
+def test_no_time_at_all(model, tokenizer, dataset):
+    """A clock may be coarse."""
+    made = generate(model, tokenizer, dataset, CONFIG)
+    made.samples[:] = [replace(sample, seconds=0.0) for sample in made.samples]
+    assert math.isnan(score(made, long).tokens_per_second)
+
+
 def test_mending_loses_no_samples(model, tokenizer, dataset, tmp_path, monkeypatch):
     """A file of three samples per prompt that has been cut, and is asked for two."""
     path = tmp_path / "g.jsonl"

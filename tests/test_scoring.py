@@ -25,6 +25,7 @@ from trl_diffusion.evaluation import (
 )
 from trl_diffusion.generation import Trajectory
 from trl_diffusion.models import ThresholdHeadConfig
+from trl_diffusion.rewards import gsm8k_reward
 
 
 def a_sample(prompt, sample=0, text="right", nfe=4, tokens=6, ended=True, threshold=0.1, draw=None, prompt_text="?"):
@@ -363,7 +364,7 @@ def test_interval_of_inverse_propensities_covers_the_truth():
 
 
 def test_what_greedy_chooses():
-    sampled = of_samples([a_sample(0, draw=(0, 0.5))], GRID, learned_threshold="sample")
+    sampled = of_samples([a_sample(p, draw=(0, 0.5)) for p in range(4)], GRID, learned_threshold="sample")
     greedy = [a_sample(p, threshold=1.0 if p else 0.1, draw=(0, 0.9)) for p in range(4)]
     uses = threshold_calibration(sampled, is_right, of_samples(greedy, GRID, learned_threshold="greedy"))
     assert [(use.share, use.greedy_share) for use in uses] == [(1.0, 0.25), (0.0, 0.75)]
@@ -377,6 +378,53 @@ def test_continuous_thresholds_are_put_into_bins():
     assert [use.threshold for use in uses] == [0.5, 2.5, 4.5, 6.5, 8.5]
     assert [use.accuracy for use in uses] == [0, 0, 0.5, 1, 1] and {use.share for use in uses} == {0.2}
     assert all(use.accuracy_if_always is None for use in uses)
+
+
+def test_greedy_samples_have_to_belong_to_the_others():
+    def made(head=GRID, way="greedy", prompts=2, text="?"):
+        samples = [a_sample(p, draw=(0, 0.5), prompt_text=text) for p in range(prompts)]
+        return of_samples(samples, head, learned_threshold=way)
+
+    sampled = made(way="sample")
+    assert len(threshold_calibration(sampled, is_right, made())) == 1
+    another = made()
+    another.header["settings"]["model"]["weights"] = "another"
+    for greedy, message in (
+        (made(ThresholdHeadConfig(grid=[0.1, 2.0]).to_dict()), "`threshold_head` differ"),
+        (another, "`greedy` and `sampled` are of different models: `weights` differ.*same checkpoint"),
+        (made(prompts=3), "`greedy` has 3 prompts and `sampled` 2"),
+        (made(text="!"), "`greedy` and `sampled` differ in prompt 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            threshold_calibration(sampled, is_right, greedy)
+    with pytest.raises(ValueError, match="`sampled` tells of no `threshold_head`"):
+        threshold_calibration(made(None, "sample"), is_right)
+    for bins in (0, -1, 2.5):
+        with pytest.raises(ValueError, match="`bins` must be a whole number of at least 1"):
+            threshold_calibration(sampled, is_right, bins=bins)
+
+
+def test_a_reward_of_another_task():
+    generations = some(["1"])
+    generations.samples[0].columns["goal"] = "5"
+    with pytest.raises(ValueError, match="`gsm8k_reward` needs the columns 'answer', and the samples have 'goal'"):
+        score(generations, gsm8k_reward)
+
+    def broken(completions, **kwargs):
+        return None + 1
+
+    with pytest.raises(TypeError, match="NoneType"):
+        score(generations, broken)
+
+
+def test_nothing_to_compare():
+    for nothing in (
+        lambda: clustered_interval([], samples=0),
+        lambda: paired_interval([]),
+        lambda: sign_flip_p_value([]),
+    ):
+        with pytest.raises(ValueError, match="is empty: there is nothing to"):
+            nothing()
 
 
 def test_calibration_needs_thresholds_that_were_drawn():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frontiers over many decoders, kept in a file, and the pictures."""
 
+import json
 import random
 from dataclasses import replace
 
@@ -173,6 +174,43 @@ def test_points_that_cannot_be_compared_are_refused(tokenizer, dataset, settings
     path.write_text("nonsense")
     with pytest.raises(ValueError, match="no file of a sweep"):
         load_sweep(path)
+
+
+SWEEPS = {
+    "no dataset": (lambda h, p: [without(h, "dataset"), p], "header of .*s.jsonl is damaged: it has no `dataset`"),
+    "an object": (lambda h, p: [h, '{"a": 1}'], r"line 2 of .*s.jsonl is damaged \(it has no `name`\)"),
+    "a list": (lambda h, p: [h, p, "[1]"], r"line 3 of .* is damaged \(it is no JSON object, but \[1\]\)"),
+    "half a line": (lambda h, p: [h, p[:30]], "line 2 of .*sweep again with the same arguments"),
+    "no pass@k": (lambda h, p: [h, evaluated(p, "pass_at", None)], "`evaluation.pass_at` must be an object"),
+    "text": (lambda h, p: [h, evaluated(p, "nfe", "8")], "`evaluation.nfe` must be a number, and is '8'"),
+    "another figure": (lambda h, p: [h, evaluated(p, "foo", 1)], "`evaluation.foo` is no figure"),
+}
+
+
+def without(line, name):
+    return json.dumps({key: value for key, value in json.loads(line).items() if key != name})
+
+
+def evaluated(point, name, value):
+    point = json.loads(point)
+    return json.dumps(point | {"evaluation": point["evaluation"] | {name: value}})
+
+
+@pytest.mark.parametrize(("change", "message"), SWEEPS.values(), ids=SWEEPS)
+def test_damaged_sweeps_are_refused(tokenizer, dataset, settings, tmp_path, change, message):
+    path, model = tmp_path / "s.jsonl", make_model(len(tokenizer))
+    sweep(model, tokenizer, dataset, reward, settings[:1], path)
+    path.write_text("".join(f"{line}\n" for line in change(*path.read_text().splitlines())))
+    for read in (load_sweep, lambda p: sweep(model, tokenizer, dataset, reward, settings[:1], p)):
+        with pytest.raises(ValueError, match=message):
+            read(path)
+
+
+def test_a_sweep_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nope.jsonl does not exist.*`trl-diffusion frontier`"):
+        load_sweep(tmp_path / "nope.jsonl")
+    with pytest.raises(ValueError, match="is a folder"):
+        load_sweep(tmp_path)
 
 
 def test_pictures(tokenizer, dataset, settings, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from trl_diffusion import embedded
 from trl_diffusion.rewards.countdown import evaluate_expression
-from trl_diffusion.tasks import countdown, sudoku
+from trl_diffusion.tasks import countdown, get_task, sudoku
 
 
 def brute_force_grids():
@@ -66,6 +66,59 @@ def test_no_other_split_exists(task, split):
 def test_impossible_tasks_are_refused(task, options):
     with pytest.raises(ValueError, match=f"`{next(iter(options))}"):
         task.make_dataset("test", 5, **options)
+
+
+@pytest.mark.parametrize(
+    ("task", "size", "options", "message"),
+    [
+        ("countdown", 1, {"count": 1, "largest": 1}, "test problem.*`count=1`, `largest=1`.*Raise `largest`"),
+        ("countdown", 3, {"operators": "/", "largest": 1}, "test problem.*`largest=1`, `operators='/'`"),
+        ("sudoku", 1, {"clues": (0, 0), "unique": False}, r"test puzzle.*`clues=\(0, 0\)`.*Allow more"),
+        ("sudoku", 10**9, {"clues": (15, 16)}, r"`size=1000000000` is more than the distinct test puzzles"),
+        ("countdown", 10**9, {"count": 2, "largest": 4}, "`size=1000000000` is more than the distinct test problems"),
+    ],
+    ids=str,
+)
+def test_what_there_is_not_is_not_looked_for_without_end(task, size, options, message):
+    with pytest.raises(ValueError, match=message):
+        get_task(task).load("test", size, **options)
+
+
+@pytest.mark.parametrize("task", [sudoku, countdown])
+@pytest.mark.parametrize("size", [0, -1, None, 2.5, True])
+def test_sizes_without_meaning_are_refused(task, size):
+    with pytest.raises(ValueError, match=f"`size` must be .*at least 1.*got {size}"):
+        task.make_dataset("test", size)
+
+
+def test_a_generated_task_asks_for_its_size():
+    with pytest.raises(ValueError, match="`size` must be .* are generated, as many as you ask for"):
+        get_task("sudoku").load("test")
+
+
+@pytest.mark.parametrize(
+    ("task", "error", "options", "message"),
+    [
+        (sudoku, ValueError, {"clues": 4}, "`clues=4` must be a smallest and a largest"),
+        (sudoku, ValueError, {"clues": (4, 5, 6)}, "`clues="),
+        (sudoku, ValueError, {"clues": ("4", "5")}, "`clues="),
+        (sudoku, ValueError, {"clues": (4.0, 5.5)}, "`clues="),
+        (countdown, ValueError, {"count": "3"}, "`count` must be a whole number of at least 1, got '3'"),
+        (countdown, ValueError, {"max_target": 9.5}, "`max_target` must be a whole number"),
+        (countdown, ValueError, {"operators": 3}, "`operators` must be some of"),
+        (
+            countdown,
+            TypeError,
+            {"foo": 1},
+            "no option `foo`, only `count`, `largest`, `operators`, `max_target`",
+        ),
+    ],
+    ids=str,
+)
+def test_options_without_meaning_are_named(task, error, options, message):
+    with pytest.raises(error, match=message):
+        task.make_dataset("test", 2, **options)
+    assert len(sudoku.make_dataset("test", 2, clues=[4, 8])) == 2  # as JSON has it
 
 
 def test_few_clues_leak_nothing_either():

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 from ..evaluation import Generations
 from ..evaluation.generate import RESERVED_COLUMNS
+from ..evaluation.scoring import listed, needed_by
 
 
 def check_columns(generations: Generations, path: str, reward: Callable[..., Any], option: str) -> None:
@@ -27,15 +27,8 @@ def check_columns(generations: Generations, path: str, reward: Callable[..., Any
         `ValueError`: If they lack a column that the reward needs.
     """
     columns = generations.samples[0].columns
-    parameters = inspect.signature(reward).parameters.values()
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    needed = {p.name for p in parameters if p.kind in named and p.default is p.empty}
-    if missing := sorted(needed - RESERVED_COLUMNS - columns.keys()):
+    if missing := sorted(needed_by(reward) - RESERVED_COLUMNS - columns.keys()):
         raise ValueError(
-            f"{path} has the columns {_listed(columns)}, and `{option}` needs {_listed(missing)}: were these answers "
+            f"{path} has the columns {listed(columns)}, and `{option}` needs {listed(missing)}: were these answers "
             "made for another task?"
         )
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(f"'{name}'" for name in names) or "none"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .comparison import check_prompts
 from .generations import Generation, Generations
 from .intervals import clustered_interval
 from .scoring import correct_by_prompt, rewards_of
@@ -76,22 +77,27 @@ def threshold_calibration(
         reward (`Callable`):
             A reward function as TRL takes them; an answer is correct if it returns `1` or more.
         greedy ([`Generations`], *optional*):
-            The same model's, decoded with `learned_threshold="greedy"`.
+            The same model's on the same prompts, decoded with `learned_threshold="greedy"`.
         bins (`int`, *optional*, defaults to `8`):
-            Continuous thresholds are put into this many bins of equally many draws.
+            Continuous thresholds are put into this many bins of equally many draws; into fewer, where there are fewer
+            different ones.
 
     Returns:
         `list[ThresholdUse]`: by rising threshold.
 
     Raises:
-        `ValueError`: If the samples were decoded in another way.
+        `ValueError`: If the samples were decoded in another way, `greedy` is of another model or other prompts, or
+            `bins` has no meaning.
     """
+    if not isinstance(bins, int) or bins < 1:
+        raise ValueError(f"`bins` must be a whole number of at least 1, got {bins!r}.")
     _check(sampled, "sampled", "sample")
     draws = _draws(sampled, reward)
     head = sampled.header["settings"]["model"]["threshold_head"]
     chosen: list[float] | None = None
     if greedy is not None:
         _check(greedy, "greedy", "greedy")
+        _check_belongs(greedy, sampled)
         chosen = [threshold for sample in greedy.samples for threshold, _ in _thresholds(sample)]
     if head["kind"] == "continuous":
         edges = _quantiles(sorted(draw.threshold for draw in draws), bins)
@@ -169,3 +175,15 @@ def _check(generations: Generations, name: str, kind: str) -> None:
     found = generations.header["settings"]["decoder"]["learned_threshold"]
     if found != kind:
         raise ValueError(f"`{name}` must be decoded with `learned_threshold={kind!r}`, and was with {found!r}.")
+    if not generations.header["settings"]["model"].get("threshold_head"):
+        raise ValueError(f"The header of `{name}` tells of no `threshold_head`: it is damaged. Decode again.")
+
+
+def _check_belongs(greedy: Generations, sampled: Generations) -> None:
+    one, two = (generations.header["settings"]["model"] for generations in (greedy, sampled))
+    if names := [name for name in sorted(one.keys() | two.keys()) if one.get(name) != two.get(name)]:
+        raise ValueError(
+            f"`greedy` and `sampled` are of different models: {', '.join(f'`{name}`' for name in names)} differ. "
+            "Decode both with the same checkpoint."
+        )
+    check_prompts(greedy, sampled, ("greedy", "sampled"))

@@ -76,7 +76,7 @@ def compare(
     Raises:
         `ValueError`: If the prompts are not the same, or the settings not and `allow_different_settings` is not set.
     """
-    _check_prompts(first, second)
+    check_prompts(first, second)
     settings = different_settings(first, second)
     if settings and not allow_different_settings:
         listed = ", ".join(f"{name} {one!r} and {two!r}" for name, (one, two) in settings.items())
@@ -140,7 +140,11 @@ def sign_flip_p_value(differences: Sequence[int]) -> float:
     Args:
         differences (`Sequence[int]`):
             One whole number per pair.
+
+    Raises:
+        `ValueError`: If there are none.
     """
+    _check_pairs(differences)
     sizes = [abs(d) for d in differences if d]
     total, observed = sum(sizes), abs(sum(differences))
     probability = np.ones(1)  # of each sum from -reach to reach
@@ -167,7 +171,11 @@ def paired_interval(differences: Sequence[float], *, samples: float = 1) -> tupl
 
     Returns:
         `tuple[float, float]`: lower and upper end.
+
+    Raises:
+        `ValueError`: If there are no differences.
     """
+    _check_pairs(differences)
     count = len(differences) + 2
     mean = sum(differences) / count
     variance = (sum(d * d for d in differences) + 2 / samples) / count - mean**2
@@ -188,13 +196,29 @@ def _passes(generations: Generations) -> list[float]:
     return passes.reshape(-1, generations.header["num_samples"]).mean(-1).tolist()
 
 
-def _check_prompts(first: Generations, second: Generations) -> None:
+def _check_pairs(differences: Sequence[float]) -> None:
+    if not len(differences):
+        raise ValueError("`differences` is empty: there is nothing to compare.")
+
+
+def check_prompts(first: Generations, second: Generations, names: tuple[str, str] = ("first", "second")) -> None:
+    """
+    Args:
+        first, second ([`Generations`]):
+            The samples.
+        names (`tuple[str, str]`, *optional*):
+            What the caller's arguments are called, for messages.
+
+    Raises:
+        `ValueError`: If they are not of the same prompts.
+    """
+    a, b = (f"`{name}`" for name in names)
     one, two = (
         {g.prompt_index: content_fingerprint([g.prompt, g.columns]) for g in x.samples} for x in (first, second)
     )
     if one == two:
         return
     if len(one) != len(two):
-        raise ValueError(f"`first` has {len(one)} prompts and `second` {len(two)}: generate both from one dataset.")
+        raise ValueError(f"{a} has {len(one)} prompts and {b} {len(two)}: generate both from one dataset.")
     row = next(i for i in one if one[i] != two.get(i))
-    raise ValueError(f"`first` and `second` differ in prompt {row}: generate both from one dataset.")
+    raise ValueError(f"{a} and {b} differ in prompt {row}: generate both from one dataset.")

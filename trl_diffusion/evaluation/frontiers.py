@@ -19,6 +19,7 @@ from ..generation import DiffusionGenerationConfig
 from ..generation.config import COMPUTATION
 from .fingerprints import content_fingerprint, weights_fingerprint
 from .generate import generate
+from .records import SWEEP_HEADER, check_fields, check_point, parse
 from .scoring import Evaluation, score
 
 
@@ -194,7 +195,13 @@ def sweep(
 
 
 def load_sweep(path: str | os.PathLike) -> dict[str, list[Evaluation]]:
-    """The evaluations that [`sweep`] has written, by the name of the checkpoint."""
+    """
+    The evaluations that [`sweep`] has written, by the name of the checkpoint.
+
+    Raises:
+        `FileNotFoundError`: If the file is not there.
+        `ValueError`: If it is no such file, or damaged.
+    """
     sweeps: dict[str, list[Evaluation]] = {}
     for point in _read(Path(path), None):
         sweeps.setdefault(point["name"], []).append(_evaluation(point["evaluation"]))
@@ -205,13 +212,33 @@ def _read(path: Path, expected: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The points in a file, which must have this header; of a file that does not exist, none."""
     if expected is not None and not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist. `sweep`, or `trl-diffusion frontier`, writes such a file.")
+    if path.is_dir():
+        raise ValueError(f"`path`: {path} is a folder, and no file of a sweep. Name the file in it.")
+    first, *lines = path.read_bytes().splitlines() or [b""]
     try:
-        header, *points = map(json.loads, lines)
+        header = parse(first)
     except ValueError:
-        header, points = None, []
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        header = {}
+    if header.get("format") != FORMAT:
         raise ValueError(f"`path`: {path} is no file of a sweep. Choose another one.")
+    try:
+        check_fields(header, SWEEP_HEADER)
+    except ValueError as error:
+        raise ValueError(
+            f"`path`: the header of {path} is damaged: {error}. Delete the file, and sweep again."
+        ) from error
+    points = []
+    for number, line in enumerate(lines, start=2):
+        try:
+            points.append(parse(line))
+            check_point(points[-1])
+        except ValueError as error:
+            raise ValueError(
+                f"`path`: line {number} of {path} is damaged ({error}). Delete the line, and sweep again with the "
+                "same arguments: only that point is measured."
+            ) from error
     for key, value in (expected or {}).items():
         if header[key] != value:
             raise ValueError(

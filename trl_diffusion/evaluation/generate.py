@@ -112,7 +112,7 @@ def generate(
 
     file, settings = Path(path), header["settings"]
     job.check_json()
-    kept = read_all(file, settings)
+    kept = read_all(file, settings, warn=process == 0)
     if accelerator is not None:
         accelerator.wait_for_everyone()  # all look before one of them writes
     missing = [key for key in keys if key not in kept.samples]

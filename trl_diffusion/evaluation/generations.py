@@ -15,6 +15,7 @@ import json
 import os
 import uuid
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,10 +24,17 @@ from typing import Any
 import torch
 
 from ..generation import DiffusionGenerationConfig, Trajectory
+from .records import check_generations_header, check_sample, parse, sample_kinds
 
 
 FORMAT = "trl-diffusion generations 1"
 _RECORDED = tuple(f.name for f in fields(Trajectory))
+_WHOLE = {
+    "completion_ids": torch.int64,
+    "unmask_step": torch.int64,
+    "nfe": torch.int64,
+    "support": torch.int32,
+}  # the others are float32
 
 
 @dataclass(frozen=True)
@@ -99,8 +107,7 @@ def _plain(values: torch.Tensor) -> Any:
 
 def _tensor(name: str, values: Any) -> torch.Tensor:
     """The tensor of one row."""
-    tensor = torch.tensor([values])
-    return tensor.float() if tensor.is_floating_point() else tensor.int() if name == "support" else tensor
+    return torch.tensor([values], dtype=_WHOLE.get(name, torch.float32))
 
 
 @dataclass
@@ -147,6 +154,8 @@ def load_generations(path: str | os.PathLike) -> Generations:
         `ValueError`: If it is no such file, damaged, or does not hold each of its samples once.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, and no file of generations: name the file in it.")
     if not path.is_file():
         parts = _parts(path)
         raise FileNotFoundError(
@@ -196,13 +205,15 @@ class Kept:
         return header | {"made_by": made_by}
 
 
-def read_all(path: Path, settings: dict[str, Any]) -> Kept:
+def read_all(path: Path, settings: dict[str, Any], *, warn: bool = False) -> Kept:
     """
-    Read a file and those beside it. Lines that are damaged are left out, with a warning.
+    Read a file and those beside it. Lines that are damaged are left out, with a warning if `warn` asks for it.
 
     Raises:
         `ValueError`: If one was made with other settings.
     """
+    if path.is_dir():
+        raise ValueError(f"`path`: {path} is a folder. Name a file in it.")
     kept = Kept([], {}, _parts(path), [])
     for file in ([path] if path.is_file() else []) + kept.parts:
         there = _read(file)
@@ -215,7 +226,7 @@ def read_all(path: Path, settings: dict[str, Any]) -> Kept:
                 f"`path`: {file} holds generations with other settings: {'; '.join(differences)}. Choose another "
                 "`path`, or delete the file to begin anew."
             )
-        for fault in there.damaged:
+        for fault in there.damaged if warn else ():
             warnings.warn(f"{file}: {fault}. That sample is made again.", stacklevel=3)
         if file == path:
             kept.faults = there.faults()
@@ -250,38 +261,74 @@ class _File:
         """Why this is not each of the samples that the header speaks of, once."""
         assert self.header is not None
         prompts, num_samples = self.header["prompts"], self.header["num_samples"]
-        expected = {(i, s) for i in range(prompts) for s in range(num_samples)}
         keys = [sample_key(sample) for sample in self.samples]
+        distinct = set(keys)  # not of those expected, which a damaged header may say are very many
+        known = sum(i < prompts and s < num_samples for i, s in distinct)
         faults = list(self.damaged)
-        if missing := expected - set(keys):
+        if missing := prompts * num_samples - known:
             faults.append(
-                f"{len(missing)} of {len(expected)} samples are missing ({prompts} prompts, {num_samples} of each)"
+                f"{missing} of {prompts * num_samples} samples are missing ({prompts} prompts, {num_samples} of each)"
             )
-        if repeated := len(keys) - len(set(keys)):
+        if repeated := len(keys) - len(distinct):
             faults.append(f"{repeated} samples are there more than once")
-        if strange := set(keys) - expected:
-            faults.append(f"{len(strange)} samples are of no prompt, or of none that the header speaks of")
+        if strange := len(distinct) - known:
+            faults.append(f"{strange} samples are of no prompt, or of none that the header speaks of")
         return faults
 
 
 def _read(path: Path) -> _File:
-    """What is in a file. A last line that is not whole counts as not there: its writer was killed."""
-    with path.open(encoding="utf-8") as file:
+    """
+    What is in a file. A last line that is not whole counts as not there: its writer was killed.
+
+    Raises:
+        `ValueError`: If its header is damaged.
+    """
+    with path.open("rb") as file:
         try:
-            header = json.loads(file.readline())
+            header = parse(file.readline())
         except ValueError:
-            header = None
-        if not isinstance(header, dict) or header.get("format") != FORMAT:
             return _File(None, [], [])
-        there = _File(header, [], [])
+        if header.get("format") != FORMAT:
+            return _File(None, [], [])
+        try:
+            check_generations_header(header)
+        except ValueError as error:
+            raise ValueError(
+                f"The header of {path} is damaged, or of another version: {error}. Delete the file, and make it again "
+                "by `generate` or `trl-diffusion eval`."
+            ) from error
+        kinds, samples, damaged = sample_kinds(header["settings"]["decoder"]), {}, {}
         for number, line in enumerate(file, start=2):
-            if not line.endswith("\n"):
+            if not line.endswith(b"\n"):
                 break
             try:
-                there.samples.append(Generation.from_json(json.loads(line)))
-            except (ValueError, KeyError, TypeError) as error:
-                there.damaged.append(f"line {number} is damaged ({error})")
-    return there
+                record = parse(line)
+                check_sample(record, kinds)
+                samples[number] = Generation.from_json(record)
+            except ValueError as error:
+                damaged[number] = str(error)
+    for number, fault in _strangers(samples).items():
+        del samples[number]
+        damaged[number] = fault
+    faults = [f"line {number} is damaged ({fault})" for number, fault in sorted(damaged.items())]
+    return _File(header, list(samples.values()), faults)
+
+
+def _strangers(samples: dict[int, Generation]) -> dict[int, str]:
+    """Samples, by line, whose columns or records are not those of most: all are of one dataset and one decoder."""
+    faults: dict[int, str] = {}
+    for what, names_of in (
+        ("columns", lambda sample: tuple(sorted(sample.columns))),
+        ("records", lambda sample: tuple(sorted(sample.trajectory.to_dict("")))),
+    ):
+        names = {number: names_of(sample) for number, sample in samples.items()}
+        counts = Counter(names.values())
+        usual = max(counts, key=lambda own: (counts[own], len(own)), default=())
+        for number, own in names.items():
+            if own != usual:
+                listed = [", ".join(x) or "none" for x in (own, usual)]
+                faults[number] = f"its {what} are {listed[0]}, and those of most lines {listed[1]}"
+    return faults
 
 
 def _differences(there: Any, here: Any, name: str = "") -> Iterator[str]:

@@ -57,7 +57,12 @@ def clustered_interval(
 
     Returns:
         `tuple[float, float]`: lower and upper end.
+
+    Raises:
+        `ValueError`: If there are no prompts.
     """
+    if not len(means):
+        raise ValueError("`means` is empty: there is nothing to take the mean of.")
     weights = [1.0] * len(means) if weights is None else weights
     total = sum(weights)
     p = sum(w * x for w, x in zip(weights, means, strict=True)) / total

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -105,21 +105,31 @@ def rewards_of(generations: Generations, reward: Callable[..., Any]) -> list[flo
         `list[float | None]`: in the order of the samples.
 
     Raises:
-        `TypeError`, `ValueError`: If it returns something else than a finite number or `None` for each, or if there
-            are no samples.
+        `TypeError`, `ValueError`: If it returns something else than a finite number or `None` for each, if it needs
+            columns that the samples do not have, or if there are none.
     """
     samples = generations.samples
     if not samples:
         raise ValueError("There are no samples to score.")
     prompts, completions = [g.prompt for g in samples], [_completion(g) for g in samples]
-    rewards = reward(
-        prompts=prompts,
-        completions=completions,
-        completion_ids=[g.trajectory.completion_ids[0, : g.tokens].tolist() for g in samples],
-        nfe=[g.nfe for g in samples],
-        threshold=[g.trajectory.threshold[0, 0].item() for g in samples],
-        **{name: [g.columns[name] for g in samples] for name in samples[0].columns},
-    )
+    given = {
+        "prompts": prompts,
+        "completions": completions,
+        "completion_ids": [g.trajectory.completion_ids[0, : g.tokens].tolist() for g in samples],
+        "nfe": [g.nfe for g in samples],
+        "threshold": [g.trajectory.threshold[0, 0].item() for g in samples],
+    }
+    columns = {name: [g.columns[name] for g in samples] for name in samples[0].columns}
+    try:
+        rewards = reward(**given, **columns)
+    except TypeError as error:  # asked only now: what wraps a reward may add columns of its own
+        missing = sorted(needed_by(reward) - given.keys() - columns.keys())
+        if not missing:
+            raise
+        raise ValueError(
+            f"The reward function `{getattr(reward, '__name__', reward)}` needs the columns {listed(missing)}, and "
+            f"the samples have {listed(columns)}. Pass the reward of the task that they were made for."
+        ) from error
     if inspect.iscoroutine(rewards):
         rewards = asyncio.run(rewards)
     try:
@@ -127,6 +137,21 @@ def rewards_of(generations: Generations, reward: Callable[..., Any]) -> list[flo
     except (TypeError, ValueError) as error:
         error.add_note(f"In the reward function `{getattr(reward, '__name__', reward)}`.")
         raise
+
+
+def needed_by(reward: Callable[..., Any]) -> set[str]:
+    """The arguments that a reward function names and has no default for; none if it does not tell."""
+    try:
+        parameters = inspect.signature(reward).parameters.values()
+    except (TypeError, ValueError):
+        return set()
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {p.name for p in parameters if p.kind in named and p.default is p.empty}
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in quotes."""
+    return ", ".join(f"'{name}'" for name in names) or "none"
 
 
 def _completion(sample: Generation) -> Any:
@@ -166,7 +191,7 @@ def score(generations: Generations, reward: Callable[..., Any]) -> Evaluation:
         decoder=generations.header["decoder"],
         samples=per_prompt,
         tokens=tokens / count,
-        tokens_per_second=tokens / seconds,
+        tokens_per_second=tokens / seconds if seconds else math.nan,  # a clock may be coarse
         truncated=sum(not g.ended for g in samples) / count,
         empty=sum(not g.text.strip() for g in samples) / count,
         unjudged=rewards.count(None) / count,

@@ -7,6 +7,7 @@ order and with any target. They are generated, or those of the Hub's dataset, sp
 
 from __future__ import annotations
 
+import inspect
 import random
 from typing import Any
 from zlib import crc32
@@ -14,6 +15,7 @@ from zlib import crc32
 from datasets import Dataset
 
 from . import hub
+from .generated import distinct, first, is_count
 from .prompts import STYLES, WorkedExample, choose, conversation, instruction
 from .splits import Split, check_split
 
@@ -62,18 +64,24 @@ def sample_problem(
         `ValueError`: If an argument admits no problem.
     """
     check_split(split)
-    if not operators or set(operators) - set(OPERATORS):
+    if not isinstance(operators, str) or not operators or set(operators) - set(OPERATORS):
         raise ValueError(f"`operators` must be some of {OPERATORS!r}, got {operators!r}.")
     for name, value in (("count", count), ("largest", largest), ("max_target", max_target)):
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value}.")
-    while True:
+        if not is_count(value):
+            raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
+
+    def draw() -> tuple[list[int], int, str] | None:
         numbers = [rng.randint(1, largest) for _ in range(count)]
         if not _belongs_to(numbers, split):
-            continue
+            return None
         result = _random_expression(rng, numbers, operators)
-        if result is not None and 1 <= result[0] <= max_target:
-            return numbers, *result
+        return (numbers, *result) if result is not None and 1 <= result[0] <= max_target else None
+
+    return first(
+        draw,
+        f"{split} problem with `count={count}`, `largest={largest}`, `operators={operators!r}` and "
+        f"`max_target={max_target}`. Raise `largest` or `max_target`, or allow more `operators`.",
+    )
 
 
 def _random_expression(rng: random.Random, numbers: list[int], operators: str) -> tuple[int, str] | None:
@@ -153,16 +161,18 @@ def format_prompt(numbers: list[int], target: int, style: str, shots: int = 0) -
         `ValueError`: If the style does not exist, or has not as many examples.
     """
     if style == "compact":
-        choose((), shots)
+        choose((), shots, "prompts in the style 'compact' have no worked examples")
         return f"{' '.join(map(str, numbers))}:{target}="
     if style not in STYLES:
         raise ValueError(f"`style` must be 'compact', {', '.join(map(repr, STYLES))}, got {style!r}.")
     ask = " " + instruction("the expression", style)
-    return conversation(_question(numbers, target), ask, style, choose(EXAMPLES.get(len(numbers), ()), shots))
+    why = "" if len(numbers) in EXAMPLES else f"there are worked examples of 3 and 4 numbers, not for {len(numbers)}"
+    examples = choose(EXAMPLES.get(len(numbers), ()), shots, why)
+    return conversation(_question(numbers, target), ask, style, examples)
 
 
 def make_dataset(
-    split: Split, size: int, *, seed: int = 0, style: str = "compact", shots: int = 0, **problem: Any
+    split: Split, size: int | None = None, *, seed: int = 0, style: str = "compact", shots: int = 0, **problem: Any
 ) -> Dataset:
     """
     Generate problems, without repeating one.
@@ -171,7 +181,7 @@ def make_dataset(
         split (`str`):
             `"train"` or `"test"`.
         size (`int`):
-            Number of problems.
+            Number of problems. There is no default.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the generator. The same arguments give the same dataset.
         style (`str`, *optional*, defaults to `"compact"`):
@@ -183,17 +193,23 @@ def make_dataset(
 
     Returns:
         [`~datasets.Dataset`]: columns `prompt`, `numbers`, `target` and `solution` (one of possibly several).
+
+    Raises:
+        `TypeError`, `ValueError`: If an option does not exist or has no meaning, or there are not as many problems.
     """
+    options = [name for name, p in inspect.signature(sample_problem).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    if unknown := problem.keys() - set(options):
+        raise TypeError(
+            f"Countdown has no option `{min(unknown)}`, only {', '.join(f'`{name}`' for name in options)}."
+        )
     rng = random.Random(seed)
-    rows: dict[tuple[tuple[int, ...], int], str] = {}
-    for _ in range(200 * size):
-        if len(rows) == size:
-            break
+
+    def draw() -> tuple[tuple[tuple[int, ...], int], str] | None:
         numbers, target, solution = sample_problem(rng, split, **problem)
-        if not _is_shown(numbers, shots):
-            rows.setdefault((tuple(numbers), target), solution)
-    if len(rows) < size:
-        raise ValueError(f"`size={size}` is more than the distinct {split} problems found with {problem}.")
+        return None if _is_shown(numbers, shots) else ((tuple(numbers), target), solution)
+
+    check_split(split)
+    rows = distinct(draw, size, f"{split} problems with {problem or 'the default options'}")
     return Dataset.from_dict(
         {
             "prompt": [format_prompt(list(numbers), target, style, shots) for numbers, target in rows],

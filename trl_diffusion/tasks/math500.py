@@ -85,6 +85,8 @@ def load(
         `ValueError`: If an argument is none of these.
     """
     check_split(split)
+    if max_level not in range(1, 6):
+        raise ValueError(f"`max_level` must be a level from 1 to 5, got {max_level!r}.")
     examples, ask = choose(EXAMPLES, shots), "\n\n" + instruction(WHAT, style)
     if source == "hub" and split == "train":
         tested = {_key(problem) for problem in load_from_hub(TEST_ID, None, "test", None)["problem"]}

@@ -97,13 +97,22 @@ def conversation(question: str, ask: str, style: str, examples: Sequence[WorkedE
     return [*messages, {"role": "user", "content": question + ask}]
 
 
-def choose(examples: Sequence[WorkedExample], shots: int) -> Sequence[WorkedExample]:
+def choose(examples: Sequence[WorkedExample], shots: int, why: str = "") -> Sequence[WorkedExample]:
     """
     The first worked examples of a task.
+
+    Args:
+        examples (`Sequence[WorkedExample]`):
+            All there are.
+        shots (`int`):
+            How many.
+        why (`str`, *optional*):
+            Why there are no more, for the message.
 
     Raises:
         `ValueError`: If there are not as many.
     """
     if not 0 <= shots <= len(examples):
-        raise ValueError(f"`shots` must be between 0 and {len(examples)}, got {shots}.")
+        reason = f": {why}" if why else ""
+        raise ValueError(f"`shots` must be between 0 and {len(examples)}, got {shots}{reason}.")
     return examples[:shots]

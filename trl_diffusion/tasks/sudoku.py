@@ -15,6 +15,7 @@ from zlib import crc32
 
 from datasets import Dataset
 
+from .generated import distinct, first
 from .prompts import STYLES, WorkedExample, choose, conversation, instruction
 from .splits import Split, check_split
 
@@ -119,18 +120,28 @@ def sample_puzzle(
     """
     check_split(split)
     least = 4 if unique else 0
-    if not least <= clues[0] <= clues[1] <= CELLS:
+    if not _is_range(clues, least):
         raise ValueError(
             f"`clues={clues}` must be a smallest and a largest number between {least} and {CELLS}"
             + (" (with fewer, no solution is the only one; see `unique`)." if unique else ".")
         )
     grids = solved_grids() if leaky else split_grids(split)
-    while True:
+
+    def draw() -> tuple[str, str] | None:
         grid = rng.choice(grids)
         given = set(rng.sample(range(CELLS), rng.randint(*clues)))
         puzzle = "".join(cell if i in given else BLANK for i, cell in enumerate(grid))
-        if _belongs_to(puzzle, split) and not (unique and count_solutions(puzzle) > 1):
-            return puzzle, grid
+        fits = _belongs_to(puzzle, split) and not (unique and count_solutions(puzzle) > 1)
+        return (puzzle, grid) if fits else None
+
+    return first(draw, f"{split} puzzle with `clues={clues}` and `unique={unique}`. Allow more clues.")
+
+
+def _is_range(clues: Any, least: int) -> bool:
+    """Whether these are a smallest and a largest number of clues."""
+    if not isinstance(clues, (tuple, list)) or [type(n) for n in clues] != [int, int]:
+        return False
+    return least <= clues[0] <= clues[1] <= CELLS
 
 
 def _question(puzzle: str) -> str:
@@ -180,7 +191,7 @@ def format_prompt(puzzle: str, style: str, shots: int = 0) -> Any:
         `ValueError`: If the style does not exist, or has not as many examples.
     """
     if style == "compact":
-        choose((), shots)
+        choose((), shots, "prompts in the style 'compact' have no worked examples")
         return puzzle + "="
     if style not in STYLES:
         raise ValueError(f"`style` must be 'compact', {', '.join(map(repr, STYLES))}, got {style!r}.")
@@ -193,7 +204,7 @@ def format_prompt(puzzle: str, style: str, shots: int = 0) -> Any:
 
 def make_dataset(
     split: Split,
-    size: int,
+    size: int | None = None,
     *,
     seed: int = 0,
     clues: tuple[int, int] = (4, 8),
@@ -209,7 +220,7 @@ def make_dataset(
         split (`str`):
             `"train"` or `"test"`.
         size (`int`):
-            Number of puzzles.
+            Number of puzzles. There is no default.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the generator. The same arguments give the same dataset.
         clues (`tuple[int, int]`, *optional*, defaults to `(4, 8)`):
@@ -226,18 +237,19 @@ def make_dataset(
 
     Returns:
         [`~datasets.Dataset`]: columns `prompt`, `puzzle` and `solution` (one of possibly several).
+
+    Raises:
+        `ValueError`: If an argument has no meaning, or there are not as many puzzles.
     """
     rng = random.Random(seed)
-    rows: dict[str, str] = {}
     shown = {puzzle for puzzle, *_ in _SOLVED[:shots]}
-    for _ in range(200 * size):
-        if len(rows) == size:
-            break
+
+    def draw() -> tuple[str, str] | None:
         puzzle, grid = sample_puzzle(rng, split, clues, unique, leaky)
-        if puzzle not in shown:
-            rows.setdefault(puzzle, grid)
-    if len(rows) < size:
-        raise ValueError(f"`size={size}` is more than the distinct {split} puzzles found with `clues={clues}`.")
+        return None if puzzle in shown else (puzzle, grid)
+
+    check_split(split)
+    rows = distinct(draw, size, f"{split} puzzles with `clues={clues}`")
     return Dataset.from_dict(
         {
             "prompt": [format_prompt(puzzle, style, shots) for puzzle in rows],
