@@ -15,7 +15,7 @@ import pytest
 from accelerate.commands import launch
 
 from trl_diffusion import embedded
-from trl_diffusion.cli import chat, train
+from trl_diffusion.cli import chat, run_record, train
 from trl_diffusion.cli.arguments import TaskArguments, load_problems
 from trl_diffusion.cli.completion import words_for
 from trl_diffusion.cli.main import COMMANDS, main
@@ -525,6 +525,62 @@ def test_train_and_go_on(tmp_path, capsys):
     capsys.readouterr()
     assert run(*words) == 0  # with the settings of training, which the model carries
     assert len(capsys.readouterr().out.strip()) == 16
+
+
+def test_another_run_is_not_continued(tmp_path, capsys):
+    """Nor is anything written by one that has nothing to do, but for the model where it was not saved."""
+    folder = tmp_path / "out"
+    words = (*TRAIN, "--output_dir", folder)
+    assert run(*words, "--max_steps", 1) == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    capsys.readouterr()
+    agrpo = ["agrpo" if word == "diffpo" else word for word in words]
+    for command, difference in (
+        (agrpo, "method 'diffpo', here 'agrpo'"),
+        ((*words, "--learning_rate", 0.5, "--beta", 0.3), "learning_rate 0.0001, here 0.5, beta 0.0, here 0.3"),
+        ((*words, "--task", "countdown"), "task 'sudoku', here 'countdown'"),
+        ((*words, "--per_device_train_batch_size", 16), "per_device_train_batch_size 8, here 16"),
+    ):
+        assert run(*command, "--max_steps", 2) == 1
+        err = capsys.readouterr().err
+        assert f"`--output_dir {folder}` holds a run with" in err and difference in err and "delete it" in err
+    free = ("--max_steps", 1, "--save_steps", 5, "--logging_steps", 3, "--dataloader_num_workers", 1)
+    assert run(*words, *free) == 0
+    assert "run is complete: 1 of 1 updates" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+    (folder / "_run.json").write_text((folder / "_run.json").read_text().replace('"saved": 1', '"saved": null'))
+    (folder / "model.safetensors").unlink()  # as if it had been killed after its last checkpoint
+    assert run(*words, "--max_steps", 1) == 0
+    assert (folder / "model.safetensors").read_bytes() == before["model.safetensors"]
+
+
+def test_a_run_from_before_there_were_records(tmp_path, capsys):
+    folder = tmp_path / "out"
+    assert run(*TRAIN, "--output_dir", folder, "--max_steps", 1) == 0
+    (folder / "_run.json").unlink()
+    capsys.readouterr()
+    assert run(*TRAIN, "--output_dir", folder, "--max_steps", 2) == 0
+    assert "it is continued with the settings given here" in capsys.readouterr().err
+    assert (folder / "checkpoint-2").is_dir() and (folder / "_run.json").is_file()
+    assert run(*TRAIN, "--output_dir", folder, "--max_steps", 1) == 1
+    assert "has made 2 updates already" in capsys.readouterr().err
+
+
+def test_a_run_may_move_to_other_machines(tmp_path):
+    """The same words for a task's options, and as many processes as there are."""
+
+    def settings(processes=1, options='{"clues": [9, 9]}', **more):
+        arguments = TrainArguments(task="sudoku", task_options=options)
+        config = methods()["diffpo"][0]("x", use_cpu=True, num_generations=4, hub_token="secret", **more)
+        return run_record.describe("diffpo", arguments, config, processes=processes)
+
+    first = settings()
+    assert "secret" not in json.dumps(first) and first == settings(options={"clues": [9, 9]}, dataloader_num_workers=2)
+    run_record.write(tmp_path, first)
+    run_record.check_same_run(tmp_path, settings(2, per_device_train_batch_size=4))
+    with pytest.raises(ValueError, match="temperature"):
+        run_record.check_same_run(tmp_path, settings(2, temperature=0.5))
 
 
 def test_a_speed_bonus_pays_for_right_answers_alone():

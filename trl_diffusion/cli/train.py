@@ -26,7 +26,8 @@ DESCRIPTION = """Train a model by a method, on a task or on a dataset of your ow
 
 Methods: {methods}. Their options are those of TRL's GRPOConfig, and their own; a model's, those of TRL's ModelConfig;
 all that is none of these goes to `accelerate launch`, and `--accelerate_config` takes one of {configs}, or a file.
-Started again with the same `--output_dir`, a run goes on from its last checkpoint."""
+Started again with the same `--output_dir`, a run goes on from its last checkpoint, if it is the same run: method,
+model, data and settings may not have changed, but for its length, and for where and how often things are written."""
 
 
 @dataclass
@@ -111,7 +112,7 @@ def _run(method: str, words: list[str], config: type, trainer: type, description
     if "LOCAL_RANK" not in os.environ and (from_config or from_words):
         return _launch(parser, method, words, [*from_config, *from_words], from_words)
     register_models()
-    return _train(trainer, *parsed)  # what is left of a file is the launcher's
+    return _train(method, trainer, *parsed)  # what is left of a file is the launcher's
 
 
 def _launch(parser: Any, method: str, words: list[str], launch_words: list[str], from_words: list[str]) -> int:
@@ -157,14 +158,21 @@ def _with_config_file(words: list[str]) -> list[str]:
     return ["--config_file", str(path), *words[:place], *words[place + 2 :]]
 
 
-def _train(trainer_class: Any, args: TrainArguments, config: Any, model_args: Any) -> int:
+def _train(method: str, trainer_class: Any, args: TrainArguments, config: Any, model_args: Any) -> int:
     from transformers.trainer_utils import get_last_checkpoint
     from trl import get_peft_config, get_quantization_config
 
+    from . import run_record
     from .arguments import model_path
 
     if model_args.model_name_or_path is None:
         raise ValueError("`--model_name_or_path` says which model to train.")
+    folder = Path(config.output_dir)
+    checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    settings = run_record.describe(method, args, config, model_args, processes=config.world_size)
+    if checkpoint is not None:
+        run_record.check_same_run(folder, settings)
+        run_record.check_length(folder, config.max_steps, updates_of(checkpoint))
     model = model_path(model_args.model_name_or_path)
     dataset, rewards = _problems(args, model_args.model_name_or_path, config.max_completion_length)
     config.model_init_kwargs = (config.model_init_kwargs or {}) | {
@@ -180,12 +188,46 @@ def _train(trainer_class: Any, args: TrainArguments, config: Any, model_args: An
         quantization_config=get_quantization_config(model_args),
         peft_config=get_peft_config(model_args),
     )
-    folder = config.output_dir
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(folder) if os.path.isdir(folder) else None)
-    trainer.save_model(folder)
-    if config.push_to_hub:
-        trainer.push_to_hub(dataset_name=args.dataset_name)
+    _go_on(trainer, folder, checkpoint, settings, args.dataset_name)
     return 0
+
+
+def _go_on(
+    trainer: Any, folder: Path, checkpoint: str | None, settings: dict[str, Any], dataset_name: str | None
+) -> None:
+    """Train from a checkpoint, or from the beginning; save and push what there is to save and to push."""
+    from . import run_record
+
+    config = trainer.args
+    record = None if checkpoint is None else run_record.read(folder)
+    saved = None if record is None else record.get("saved")
+    if checkpoint is not None and record is None:
+        # The model in the folder is taken for that of the last checkpoint: it is not known which one it is.
+        saved = updates_of(checkpoint) if any(folder.glob("*model*.safetensors")) else None
+        if config.should_save:
+            print(
+                f"`--output_dir {folder}` holds a run without a record of its settings ({run_record.FILE}): it is "
+                "continued with the settings given here.",
+                file=sys.stderr,
+            )
+    if config.should_save and record is None:
+        run_record.write(folder, settings, saved)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    updates = trainer.state.global_step
+    if saved == updates:
+        if trainer.is_world_process_zero():
+            print(f"run is complete: {updates} of {trainer.state.max_steps} updates")
+    else:
+        trainer.save_model(str(folder))
+        if config.should_save:
+            run_record.write(folder, settings if record is None else record["settings"], updates)
+    if config.push_to_hub:
+        trainer.push_to_hub(dataset_name=dataset_name)
+
+
+def updates_of(checkpoint: str) -> int:
+    """How many updates a checkpoint has seen."""
+    return int(Path(checkpoint).name.rsplit("-", 1)[1])
 
 
 def _problems(args: TrainArguments, model_name: str, max_nfe: int) -> tuple[Any, list[Any]]:
