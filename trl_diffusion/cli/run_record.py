@@ -30,7 +30,7 @@ _FREE_PREFIXES = (
         "ds3_",
         "eval_",
         "fsdp",
-        "gradient_ch",
+        "gradient_checkpointing",
     ),
     *("hub_", "log_", "logging_", "push_to_", "save_", "torch_compile", "torch_empty", "trackio_", "vllm_"),
 )
