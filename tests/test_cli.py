@@ -15,7 +15,7 @@ import pytest
 from accelerate.commands import launch
 
 from trl_diffusion import embedded
-from trl_diffusion.cli import chat, train
+from trl_diffusion.cli import chat, run_record, train
 from trl_diffusion.cli.arguments import TaskArguments, load_problems
 from trl_diffusion.cli.completion import words_for
 from trl_diffusion.cli.main import COMMANDS, main
@@ -162,7 +162,38 @@ def test_a_process_of_its_own(tmp_path):
             'options {"clues": "x"}` does not',
         ),
         (("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--task_options", "["), 1, "must be a JSON object"),
-        (("eval", *MODEL, "--task", "chess"), 1, "There is no task 'chess'"),
+        (("eval", *MODEL, "--task", "chess"), 2, "There is no task 'chess'; tasks are"),
+        (("eval", *MODEL, "--task", "sodoku"), 2, "There is no task 'sodoku' (did you mean sudoku?)"),
+        (("train", "diffpo", *MODEL[:2], "--task", "sodoku"), 2, "(did you mean sudoku?)"),
+        (
+            ("eval", *MODEL, "--task", "sudoku", "--confidence_threshold", "0.3"),
+            1,
+            "`--confidence_threshold` has no effect under `unmasking=entropy_bound`; add `--unmasking confid",
+        ),
+        (
+            ("generate", *MODEL, "--prompt", "1", "--unmasking", "low_confidence", "--entropy_bound", "0.3"),
+            1,
+            "`--entropy_bound` has no effect under `unmasking=low_confidence`; add `--unmasking entropy_bound`",
+        ),
+        (
+            ("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--confidence_threshold=0.5"),
+            1,
+            "`--confidence_threshold` has no effect under",
+        ),
+        (("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--report_to", "wandb"), 1, "the package `wandb`: `pip"),
+        (
+            ("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--num_generations", "7"),
+            1,
+            "`--num_generations 7` doe",
+        ),
+        (
+            ("train", "diffpo", *MODEL[:2], "--dataset_name", "empty", "--reward", "json:dumps"),
+            1,
+            "`--dataset_name empty` cannot be read: StopIteration; is it empty?",
+        ),
+        (("eval", *MODEL, "--task", "sudoku", "--decoder_from", "nosuch"), 1, "`--decoder_from nosuch`: there is no"),
+        (("eval", "--config", "nosuch.yaml"), 1, "`--config nosuch.yaml` does not exist"),
+        (("eval", "--model_name_or_path", "empty", "--task", "sudoku"), 1, "`--model_name_or_path empty` is a folder"),
         (("eval", *MODEL, "--task", "sudoku", "--task_options", "4"), 1, "`--task_options` must be a JSON object"),
         (("score", "--generations", "nothing.jsonl", "--task", "sudoku"), 1, "nothing.jsonl does not exist"),
         (("score", "--generations", "nothing.jsonl"), 1, "Either `--task` or `--reward`"),
@@ -182,18 +213,25 @@ def test_a_process_of_its_own(tmp_path):
             "Wrap",
         ),
         (("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--speed_bonus", "-1"), 1, "`weight` must be positive"),
-        (("env", "now"), 1, "takes no options"),
+        (("env", "now"), 2, "takes no options"),
         (("completion", "fish"), 2, "bash|zsh"),
     ],
     ids=lambda value: None,
 )
 def test_mistakes_are_named_without_a_traceback(capsys, tmp_path, monkeypatch, words, code, message):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("transformers.integrations.integration_utils.is_wandb_available", lambda: False)
+    Path("empty").mkdir()
+    Path("empty/train.jsonl").write_text("")
     if words[0] == "train" and len(words) > 2:
         words = (*words, "--output_dir", "out", "--use_cpu", "--bf16", "false")
     assert run(*words) == code
     err = capsys.readouterr().err
     assert message in " ".join(err.split()) and "Traceback" not in err
+    if words[0] != "completion":
+        assert sum(line.startswith("error: ") for line in err.splitlines()) == 1 and "DEBUG" not in err
+        assert err.splitlines()[-1].startswith("error: ")
 
 
 @pytest.mark.parametrize(
@@ -437,6 +475,12 @@ def test_a_reward_that_cannot_judge_these_answers(capsys, tmp_path, monkeypatch,
     assert "`--task gsm8k` needs 'answer'" in capsys.readouterr().err
     assert run(*page, "--max_samples", 0) == 1
     assert "`--max_samples` must be at least 1" in capsys.readouterr().err
+    assert run(*page, "--tokenizer", tmp_path) == 1
+    assert f"error: `--tokenizer {tmp_path}`: its tokenizer cannot be loaded" in capsys.readouterr().err
+    assert run("eval", *MODEL, "--task", "sudoku", "--size", 3, "--output_file", answers) == 1
+    assert f"`--output_file {answers}` was made for 4 problems, here 3 (`--size`)" in capsys.readouterr().err
+    assert run("eval", *MODEL, "--task", "sudoku", "--size", 4, "--output_file", answers, "--temperature", 0.5) == 1
+    assert "error: `--output_file`: " in (err := capsys.readouterr().err) and "`path`" not in err
     empty = tmp_path / "empty.jsonl"
     empty.write_text(answers.read_text().splitlines()[0] + "\n")
     assert run("score", "--generations", empty, "--task", "sudoku") == 1
@@ -525,6 +569,62 @@ def test_train_and_go_on(tmp_path, capsys):
     capsys.readouterr()
     assert run(*words) == 0  # with the settings of training, which the model carries
     assert len(capsys.readouterr().out.strip()) == 16
+
+
+def test_another_run_is_not_continued(tmp_path, capsys):
+    """Nor is anything written by one that has nothing to do, but for the model where it was not saved."""
+    folder = tmp_path / "out"
+    words = (*TRAIN, "--output_dir", folder)
+    assert run(*words, "--max_steps", 1) == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    capsys.readouterr()
+    agrpo = ["agrpo" if word == "diffpo" else word for word in words]
+    for command, difference in (
+        (agrpo, "method 'diffpo', here 'agrpo'"),
+        ((*words, "--learning_rate", 0.5, "--beta", 0.3), "learning_rate 0.0001, here 0.5, beta 0.0, here 0.3"),
+        ((*words, "--task", "countdown"), "task 'sudoku', here 'countdown'"),
+        ((*words, "--per_device_train_batch_size", 16), "per_device_train_batch_size 8, here 16"),
+    ):
+        assert run(*command, "--max_steps", 2) == 1
+        err = capsys.readouterr().err
+        assert f"`--output_dir {folder}` holds a run with" in err and difference in err and "delete it" in err
+    free = ("--max_steps", 1, "--save_steps", 5, "--logging_steps", 3, "--dataloader_num_workers", 1)
+    assert run(*words, *free) == 0
+    assert "run is complete: 1 of 1 updates" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+    (folder / "_run.json").write_text((folder / "_run.json").read_text().replace('"saved": 1', '"saved": null'))
+    (folder / "model.safetensors").unlink()  # as if it had been killed after its last checkpoint
+    assert run(*words, "--max_steps", 1) == 0
+    assert (folder / "model.safetensors").read_bytes() == before["model.safetensors"]
+
+
+def test_a_run_from_before_there_were_records(tmp_path, capsys):
+    folder = tmp_path / "out"
+    assert run(*TRAIN, "--output_dir", folder, "--max_steps", 1) == 0
+    (folder / "_run.json").unlink()
+    capsys.readouterr()
+    assert run(*TRAIN, "--output_dir", folder, "--max_steps", 2) == 0
+    assert "it is continued with the settings given here" in capsys.readouterr().err
+    assert (folder / "checkpoint-2").is_dir() and (folder / "_run.json").is_file()
+    assert run(*TRAIN, "--output_dir", folder, "--max_steps", 1) == 1
+    assert "has made 2 updates already" in capsys.readouterr().err
+
+
+def test_a_run_may_move_to_other_machines(tmp_path):
+    """The same words for a task's options, and as many processes as there are."""
+
+    def settings(processes=1, options='{"clues": [9, 9]}', **more):
+        arguments = TrainArguments(task="sudoku", task_options=options)
+        config = methods()["diffpo"][0]("x", use_cpu=True, num_generations=4, hub_token="secret", **more)
+        return run_record.describe("diffpo", arguments, config, processes=processes)
+
+    first = settings()
+    assert "secret" not in json.dumps(first) and first == settings(options={"clues": [9, 9]}, dataloader_num_workers=2)
+    run_record.write(tmp_path, first)
+    run_record.check_same_run(tmp_path, settings(2, per_device_train_batch_size=4))
+    with pytest.raises(ValueError, match="temperature"):
+        run_record.check_same_run(tmp_path, settings(2, temperature=0.5))
 
 
 def test_a_speed_bonus_pays_for_right_answers_alone():

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import DiffusionGenerationConfig
 from ..embedded import EMBEDDED
+from ..scripts.options import UsageError
 
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..tasks import Task
 
+_MODEL_FILES = ("config.json", "adapter_config.json")
 COMPACT = "compact"  # what the embedded models read
 
 
@@ -75,11 +79,36 @@ CanvasArguments = _optional(
 )
 
 
-def model_path(name: str) -> str:
-    """See [`~trl_diffusion.models.hub.model_path`], which takes seconds to import."""
+def model_path(name: str, option: str = "--model_name_or_path") -> str:
+    """
+    See [`~trl_diffusion.models.hub.model_path`], which takes seconds to import.
+
+    Raises:
+        `ValueError`: If there is no such folder, or no model in it, with the option that names it.
+    """
     from ..models import hub
 
-    return hub.model_path(name)
+    path = hub.model_path(name)
+    if os.path.isdir(path) and not any(map(os.path.isfile, (f"{path}/{file}" for file in _MODEL_FILES))):
+        raise ValueError(f"`{option} {name}` is a folder without a model: it has no {_MODEL_FILES[0]}.")
+    return path
+
+
+def task_named(name: str) -> Task:
+    """
+    See [`~trl_diffusion.tasks.get_task`].
+
+    Raises:
+        `UsageError`: If there is no such task, with the nearest that there is.
+    """
+    from ..tasks import TASKS, get_task
+
+    try:
+        return get_task(name)
+    except ValueError as error:
+        near = difflib.get_close_matches(name, TASKS, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UsageError(f"There is no task {name!r}{hint}; tasks are {', '.join(TASKS)}.") from error
 
 
 def load_model(args: ModelArguments) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -115,21 +144,41 @@ def load_model(args: ModelArguments) -> tuple[PreTrainedModel, PreTrainedTokeniz
     return model.eval(), tokenizer
 
 
+def tokenizer_of(name: str, option: str) -> PreTrainedTokenizerBase:
+    """
+    A tokenizer alone.
+
+    Raises:
+        `ValueError`: If there is none, with the option that names it.
+    """
+    from transformers import AutoTokenizer
+
+    from ..models import hub  # a tokenizer may lie in a folder without a model
+
+    try:
+        return AutoTokenizer.from_pretrained(hub.model_path(name))
+    except Exception as error:
+        raise ValueError(f"`{option} {name}`: its tokenizer cannot be loaded: {_in_one_line(error)}") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    said = f"{error}" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {error}"
+    return " ".join(said.split())
+
+
 def _loaded(what: str, args: ModelArguments, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except Exception as error:  # whatever may be wrong with files: each of their libraries has its own
-        said = f"{error}" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {error}"
-        said = " ".join(said.split())
-        raise ValueError(f"The {what} of {args.model_name_or_path!r} cannot be loaded: {said}") from error
+        raise ValueError(
+            f"The {what} of {args.model_name_or_path!r} cannot be loaded: {_in_one_line(error)}"
+        ) from error
 
 
 def load_problems(args: TaskArguments, model_name: str) -> tuple[Task, Dataset]:
     """The task, and its problems in the format that suits the model."""
-    from ..tasks import get_task
-
     check_size("--size", args.size)
-    task = get_task(args.task)
+    task = task_named(args.task)
     size = 500 if args.size is None and task.generated else args.size
     return task, problems_of(task, args.split, size, style_of(args.style, model_name), args.task_options)
 
@@ -213,12 +262,49 @@ def decoder_of(
         defaults:
             For models that carry nothing.
     """
+    chosen = said(args)
     if like is not None:
-        settings = said(args) | {"eos_token_ids": ends_of(model)}
-        return DiffusionGenerationConfig.from_pretrained(model_path(like), **settings)
-    if DiffusionGenerationConfig.carried_by(model):
-        return DiffusionGenerationConfig.from_model(model, **said(args))
-    return DiffusionGenerationConfig(**defaults | said(args))
+        decoder = settings_from(like, **chosen | {"eos_token_ids": ends_of(model)})
+    elif DiffusionGenerationConfig.carried_by(model):
+        decoder = DiffusionGenerationConfig.from_model(model, **chosen)
+    else:
+        decoder = DiffusionGenerationConfig(**defaults | chosen)
+    check_thresholds(decoder.unmasking, chosen)
+    return decoder
+
+
+def settings_from(like: str, **changes: Any) -> DiffusionGenerationConfig:
+    """
+    The decoding settings of the model that `--decoder_from` names.
+
+    Raises:
+        `ValueError`: If there is no such model, or it carries none.
+    """
+    path = model_path(like, "--decoder_from")
+    if not os.path.exists(path) and not DiffusionGenerationConfig.carried_by(path):
+        raise ValueError(
+            f"`--decoder_from {like}`: there is no such folder, and no decoding settings were found on the Hub under "
+            "this name."
+        )
+    return DiffusionGenerationConfig.from_pretrained(path, **changes)
+
+
+def check_thresholds(unmasking: str, given: Iterable[str]) -> None:
+    """
+    Refuse thresholds that nothing reads: one would believe them to be at work.
+
+    Args:
+        unmasking (`str`):
+            The rule in use.
+        given (`Iterable[str]`):
+            Names of the options that were given.
+
+    Raises:
+        `ValueError`: With the rule that reads it.
+    """
+    for name in ("entropy_bound", "confidence_threshold"):  # each is of the rule of its name
+        if name in given and unmasking != name:
+            raise ValueError(f"`--{name}` has no effect under `unmasking={unmasking}`; add `--unmasking {name}`.")
 
 
 def said(args: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..scripts.options import UsageError
 from ..version import __version__
 
 
@@ -18,7 +19,7 @@ def run(words: Sequence[str]) -> int:
         print(DESCRIPTION)
         return 0
     if words:
-        raise ValueError(f"`env` takes no options, got {' '.join(words)}.")
+        raise UsageError(f"`env` takes no options, got {' '.join(words)}.")
     from trl.scripts.env import print_env
 
     print_env()

@@ -18,9 +18,10 @@ DESCRIPTION = """Decode a task's problems, keep the answers in a file, and score
         --max_new_tokens 256 --block_length 32 --unmasking confidence_threshold --max_batch_size 16
     accelerate launch --num_processes 8 -m trl_diffusion.cli eval --config evaluation.yaml
 
-What is not said about decoding is what the model carries, as training has left it; `--decoder_from trained/` decodes
-a base model as the trained one. A run that was killed goes on when
-it is started again with the same `--output_file`; `trl-diffusion score` scores it again, without the model."""
+Decoding options you do not set come from the settings saved with the model. If there are none, eval decodes greedily
+with the task's canvas length; `--decoder_from trained/` decodes a base model as the trained one.
+A run that was killed goes on when it is started again with the same `--output_file`; `trl-diffusion score` scores it
+again, without the model."""
 
 
 @dataclass
@@ -55,27 +56,30 @@ def run(words: Sequence[str]) -> int:
 
     from ..evaluation import generate, score
     from .arguments import decoder_of, load_model, load_problems
-    from .files import prepare
+    from .files import check_kept, path_is, prepare
     from .tables import print_evaluation
 
     if args.output_file is not None:
         prepare(args.output_file, "--output_file")
     processes = PartialState()
     task, dataset = load_problems(task_args, model_args.model_name_or_path)
+    if args.output_file is not None:
+        check_kept(args.output_file, "--output_file", len(dataset))
     model, tokenizer = load_model(model_args)
     canvas = {"max_new_tokens": task.completion_length, "block_length": task.block_length}
     decoder = decoder_of(model, decoding, args.decoder_from, **canvas, temperature=0.0)
-    generations = generate(
-        model,
-        tokenizer,
-        dataset,
-        decoder,
-        args.output_file,
-        num_samples=args.num_samples,
-        batch_size=args.batch_size,
-        seed=args.seed,
-        accelerator=processes if processes.num_processes > 1 else None,
-    )
+    with path_is("--output_file"):
+        generations = generate(
+            model,
+            tokenizer,
+            dataset,
+            decoder,
+            args.output_file,
+            num_samples=args.num_samples,
+            batch_size=args.batch_size,
+            seed=args.seed,
+            accelerator=processes if processes.num_processes > 1 else None,
+        )
     if processes.is_main_process:
         print_evaluation(task.name, score(generations, task.reward))
     return 0

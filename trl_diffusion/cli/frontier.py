@@ -61,8 +61,8 @@ def run(words: Sequence[str]) -> int:
     from accelerate import PartialState
 
     from ..evaluation import frontier, frontier_settings, sweep
-    from ..tasks import get_task
-    from .arguments import ModelArguments, ends_of, load_model, load_problems
+    from .arguments import ModelArguments, ends_of, load_model, load_problems, task_named
+    from .files import path_is
     from .tables import print_frontiers
 
     names = args.names or args.models
@@ -74,7 +74,7 @@ def run(words: Sequence[str]) -> int:
         for name in ("entropy_bounds", "confidence_thresholds", "tokens_per_step")
         if (values := getattr(args, name)) is not None
     }
-    decoder, source = shared_decoder(args.models, args.decoder_from, decoding, get_task(task_args.task))
+    decoder, source = shared_decoder(args.models, args.decoder_from, decoding, task_named(task_args.task))
     frontier_settings(decoder, **grid)  # what has no meaning is found now
     processes = PartialState()
     if processes.is_main_process:
@@ -84,19 +84,20 @@ def run(words: Sequence[str]) -> int:
     for name, path in zip(names, args.models, strict=True):
         task, dataset = load_problems(task_args, path)
         model, tokenizer = load_model(ModelArguments(path, dtype=args.dtype, device=args.device))
-        points[name] = sweep(
-            model,
-            tokenizer,
-            dataset,
-            task.reward,
-            frontier_settings(replace(decoder, eos_token_ids=ends_of(model)), **grid),
-            args.output_file,
-            name=name,
-            generations_dir=args.generations_dir,
-            batch_size=args.batch_size,
-            seed=args.seed,
-            accelerator=processes if processes.num_processes > 1 else None,
-        )
+        with path_is("--output_file"):
+            points[name] = sweep(
+                model,
+                tokenizer,
+                dataset,
+                task.reward,
+                frontier_settings(replace(decoder, eos_token_ids=ends_of(model)), **grid),
+                args.output_file,
+                name=name,
+                generations_dir=args.generations_dir,
+                batch_size=args.batch_size,
+                seed=args.seed,
+                accelerator=processes if processes.num_processes > 1 else None,
+            )
     if processes.is_main_process:
         print_frontiers({name: frontier(evaluations) for name, evaluations in points.items()})
         if args.picture:
@@ -129,15 +130,18 @@ def shared_decoder(
         `ValueError`: If the models carry different ones, and nobody decides.
     """
     from .. import DiffusionGenerationConfig
-    from .arguments import model_path, said
+    from .arguments import model_path, said, settings_from
 
     chosen = said(decoding)
-    carriers = [decoder_from] if decoder_from is not None else models
-    carried = {
-        name: DiffusionGenerationConfig.from_pretrained(path, **chosen | {"learned_threshold": "off"})
-        for name in carriers
-        if DiffusionGenerationConfig.carried_by(path := model_path(name)) or name == decoder_from
-    }
+    fixed = chosen | {"learned_threshold": "off"}
+    if decoder_from is not None:
+        carried = {decoder_from: settings_from(decoder_from, **fixed)}
+    else:
+        carried = {
+            name: DiffusionGenerationConfig.from_pretrained(path, **fixed)
+            for name in models
+            if DiffusionGenerationConfig.carried_by(path := model_path(name, "--models"))
+        }
     if not carried:
         canvas = {"max_new_tokens": task.completion_length, "block_length": task.block_length, "temperature": 0.0}
         return DiffusionGenerationConfig(**canvas | chosen), "as the task has it"

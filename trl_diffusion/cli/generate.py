@@ -12,7 +12,7 @@ from trl import TrlParser
 from .parsing import make_parser, parse
 
 
-DESCRIPTION = """Complete a prompt. In a terminal, the canvas fills in before one's eyes: colours tell early from late.
+DESCRIPTION = """Complete a prompt. In a terminal, you can watch the canvas fill in: colours tell early from late.
 
     trl-diffusion generate --model_name_or_path embedded/sudoku --prompt ".4....42.3.....1="
     echo "Why is the sky blue?" | trl-diffusion generate --model_name_or_path GSAI-ML/LLaDA-8B-Instruct \\

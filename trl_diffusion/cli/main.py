@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from ..scripts.options import UsageError, unrecognised
 from .imports import UserCodeError
 from .quiet import DEBUG, silence
 
@@ -41,8 +42,8 @@ def usage() -> str:
         "",
     ]
     lines += [f"  {name:12} {what}" for name, (_, what) in COMMANDS.items()]
-    lines += ["", "`trl-diffusion <command> --help` describes a command. All options can stand in a YAML file, too:"]
-    lines += ["`--config file.yaml`; those on the command line win."]
+    lines += ["", "`trl-diffusion <command> --help` describes a command. Every option can also be set in a YAML file:"]
+    lines += [f"`--config file.yaml`; those on the command line win. {DEBUG}=1 shows where an error comes from."]
     return "\n".join(lines)
 
 
@@ -67,8 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     if words[0] not in COMMANDS:
-        from ..scripts.options import unrecognised
-
         print(f"error: {unrecognised(words[:1], COMMANDS)}; commands are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
     silence()
@@ -90,10 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, TypeError, FloatingPointError, MemoryError) as error:
         if os.environ.get(DEBUG):
             raise
-        print(f"error: {_words(error)}\n({DEBUG}=1 shows where it comes from)", file=sys.stderr)
-        return 1
+        print(f"error: {_words(error)}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
 
 
 def _words(error: Exception) -> str:
     """What an error says, with what was added to it on its way."""
-    return " ".join([str(error) or type(error).__name__, *getattr(error, "__notes__", [])])
+    said = " ".join([str(error) or type(error).__name__, *getattr(error, "__notes__", [])])
+    return " ".join(said.split())

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import yaml
@@ -21,6 +22,8 @@ NUMBERS = (int, float, int | None, float | None)
 class Parser(OneLine, TrlParser):
     """TRL's parser, which says what is wrong with a file, and takes values from it as from the command line."""
 
+    given: frozenset[str] | set[str] = frozenset()  # the options on the command line and in the file, when parsed
+
     def parse_args_and_config(self, args: Iterable[str] | None = None, *how: Any, **more: Any) -> tuple[Any, ...]:
         """
         See [`~trl.TrlParser`]; `--config=file` is a file, too.
@@ -31,6 +34,10 @@ class Parser(OneLine, TrlParser):
         words = in_two_words(sys.argv[1:] if args is None else args, "--config")
         if words[-1:] == ["--config"]:
             raise ValueError("`--config` needs a value.")
+        if "--config" in words and not Path(file := words[words.index("--config") + 1]).is_file():
+            raise FileNotFoundError(f"`--config {file}` does not exist, or is no file.")
+        typed = {word.split("=")[0] for word in words}
+        self.given = {action.dest for action in self._actions if typed.intersection(action.option_strings)}
         try:
             return super().parse_args_and_config(words, *how, **more)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -39,6 +46,7 @@ class Parser(OneLine, TrlParser):
 
     def set_defaults_with_config(self, **values: Any) -> list[str]:
         remaining = super().set_defaults_with_config(**values)
+        self.given = {*self.given, *values}
         hints = {name: hint for kind in self.dataclass_types for name, hint in get_type_hints(kind).items()}
         for action in self._actions:
             if action.dest in values:

@@ -26,10 +26,13 @@ class ReportArguments:
 
     output_file: str = field(metadata={"help": "The HTML file to write."})
     output_dir: str | None = field(default=None, metadata={"help": "Folder of a run: its last state is shown."})
-    generations: list[str] | None = field(default=None, metadata={"help": "Files of `trl-diffusion eval`."})
+    generations: list[str] | None = field(default=None, metadata={"help": "Files written by `trl-diffusion eval`."})
     frontier: str | None = field(default=None, metadata={"help": "File of `trl-diffusion frontier`."})
     task: str | None = field(default=None, metadata={"help": "The task whose reward judges the generations."})
-    tokenizer: str | None = field(default=None, metadata={"help": "Of the generations. By default `output_dir`'s."})
+    tokenizer: str | None = field(
+        default=None,
+        metadata={"help": "Tokenizer of the model that wrote the generations. By default `output_dir`'s."},
+    )
     title: str | None = field(default=None, metadata={"help": "By default the folder's name."})
     max_samples: int = field(default=12, metadata={"help": "Samples of each file that are shown."})
 
@@ -41,14 +44,11 @@ def make() -> TrlParser:
 def run(words: Sequence[str]) -> int:
     (args,) = parse(make(), words)
 
-    from transformers import AutoTokenizer
-
     from ..evaluation import load_generations, load_sweep, score
-    from ..tasks import get_task
     from ..visualization.report import render_report
-    from .arguments import check_size, model_path
+    from .arguments import check_size, task_named, tokenizer_of
     from .columns import check_columns
-    from .files import prepare
+    from .files import path_is, prepare
 
     check_size("--max_samples", args.max_samples)
     prepare(args.output_file, "--output_file")
@@ -57,22 +57,26 @@ def run(words: Sequence[str]) -> int:
     samples = {Path(path).stem: load_generations(path) for path in args.generations or []}
     if len(samples) < len(args.generations or []):
         raise ValueError(f"`--generations` has two files of the same name: {', '.join(args.generations)}.")
-    where = args.tokenizer or args.output_dir
+    where, option = (args.tokenizer, "--tokenizer") if args.tokenizer else (args.output_dir, "--output_dir")
     if samples and where is None:
         raise ValueError("`--generations` need the model's tokenizer: pass `--tokenizer`.")
     evaluations = {}
     if args.task is not None:
-        reward = get_task(args.task).reward
+        reward = task_named(args.task).reward
         for name, generations in samples.items():
             check_columns(generations, name, reward, f"--task {args.task}")
         evaluations = {name: score(generations, reward) for name, generations in samples.items()}
+    sweeps = None
+    if args.frontier is not None:
+        with path_is("--frontier"):
+            sweeps = load_sweep(args.frontier)
     page = render_report(
         args.title or Path(args.output_dir or args.output_file).stem,
         log_history=[] if args.output_dir is None else log_history(Path(args.output_dir)),
-        sweeps=None if args.frontier is None else load_sweep(args.frontier),
+        sweeps=sweeps,
         evaluations=evaluations,
         samples=samples,
-        tokenizer=AutoTokenizer.from_pretrained(model_path(where)) if samples and where is not None else None,
+        tokenizer=tokenizer_of(where, option) if samples and where else None,
         max_samples=args.max_samples,
     )
     Path(args.output_file).write_text(page, encoding="utf-8")

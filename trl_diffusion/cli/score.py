@@ -41,7 +41,7 @@ def run(words: Sequence[str]) -> int:
     (args,) = parse(make(), words)
 
     from ..evaluation import compare, load_generations, score
-    from ..tasks import get_task
+    from .arguments import task_named
     from .columns import check_columns
     from .imports import import_function
     from .tables import print_comparison, print_evaluation
@@ -50,7 +50,7 @@ def run(words: Sequence[str]) -> int:
         raise ValueError("Either `--task` or `--reward` says who judges.")
     if len(args.generations) > 2:
         raise ValueError(f"`--generations` takes one file, or two to compare, got {len(args.generations)}.")
-    reward = get_task(args.task).reward if args.task is not None else import_function(args.reward, "--reward")
+    reward = task_named(args.task).reward if args.task is not None else import_function(args.reward, "--reward")
     sets = [load_generations(path) for path in args.generations]
     judge = f"--task {args.task}" if args.reward is None else f"--reward {args.reward}"
     for path, generations in zip(args.generations, sets, strict=True):

@@ -9,6 +9,10 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 
+class UsageError(ValueError):
+    """The command line means nothing."""
+
+
 class OneLine(argparse.ArgumentParser):
     """Says what is wrong in one line, and not all options first."""
 
