@@ -111,6 +111,35 @@ CASES = [
     ("72", 0, r"\boxed{72\text{ thousand dollars}}"),
     ("72", 0, r"\boxed{72\text{!}}"),
     ("72", 0, r"\boxed{72\text{ + 1}}"),
+    ("1000", 1, "<answer>US$1000</answer>"),
+    ("1000", 1, "<answer>USD 1000</answer>"),
+    ("5", 1, "<answer>$5 per week</answer>"),
+    ("5", 1, "<answer>$2 + $3 = $5</answer>"),
+    ("5", 0, "<answer>$5 cents</answer>"),
+    ("72", 1, r"\boxed{72^\circ \text{F}}"),
+    ("0.72", 1, "<answer>0.72 cents</answer>"),  # the reference has no unit: nobody can tell
+    # ---- numbers abbreviated, altered, or taken back by the words behind them
+    *[("5", 0, f"<answer>5 {unit}</answer>") for unit in ("M", "mil", "mln", "mn", "bil", "bn", "K", "thous", "MM", "T")],
+    *[("5", 0, f"<answer>${5} {unit}</answer>") for unit in ("M", "m", "b", "bil", "mm", "million")],
+    *[("5", 0, rf"\boxed{{5\text{{{unit}}}}}") for unit in ("M", "B", " M", " mil", "K", " million")],
+    *[("5", 0, rf"\boxed{{\${5}\text{{{unit}}}}}") for unit in ("M", "m", " b", " mil")],
+    *[
+        ("72", 0, f"<answer>72 {words}</answer>")
+        for words in ("halved", "quadrupled", "pairs", "off", "extra", "additional clips", "ahead", "almost", "neither")
+    ],
+    ("72", 0, "<answer>72 minutes past 3</answer>"),
+    ("72", 0, "<answer>72 without the rest</answer>"),
+    ("5", 1, "<answer>5 cm2</answer>"),
+    ("72", 0, "<answer>The answer cannot be: 72</answer>"),
+    ("72", 0, "<answer>Neither: 72</answer>"),
+    ("72", 0, "<answer>It can't be: 72</answer>"),
+    ("72", 0, "<answer>It can’t be: 72</answer>"),
+    ("72", 0, "<answer>It cant be: 72</answer>"),
+    ("72", 0, "<answer>Impossible: 72</answer>"),
+    ("72", 0, "<answer>The number is unlikely 72</answer>"),
+    ("72", 1, "<answer>72 = x</answer>"),
+    ("72", 0, "<answer>72 = 2x</answer>"),
+    ("72", 0, "<answer>72 = half of it</answer>"),
     # ---- decimals and fractions
     ("3", 1, "<answer>3.0</answer>"),
     ("3", 0, "<answer>3.5</answer>"),

@@ -96,6 +96,25 @@ CASES = [
     ("12", 0, boxed(r"\text{12 thousand}")),
     (r"12\pi", 0, boxed(r"12\pi\text{ thousand}")),
     (r"12\pi", 0, boxed(r"12\pi\text{!}")),
+    *[(r"30^\circ", 0, boxed(answer)) for answer in (r"30\%", r"30\text{ rad}", r"30\text{ radians}")],
+    *[(r"10\%", 0, boxed(answer)) for answer in (r"10^\circ", r"10\text{ dollars}", r"\$10")],
+    *[(r"\$5", 0, boxed(answer)) for answer in (r"5\%", r"5\text{ cents}", r"5^\circ", r"\$5\text{ M}")],
+    *[(r"\$5", 1, boxed(answer)) for answer in ("5", r"\$5.00", r"5\text{ dollars}", r"5\$", r"\$5\text{ each}")],
+    (r"12\text{ apples}", 1, boxed(r"12\text{ fruits}")),  # nouns are not compared
+    (r"2", 0, boxed(r"200\%")),  # two percent may have been asked for
+    # ---- references written in unusual ways
+    *[
+        (r"11,\! 111,\! 111,\! 100", 1, boxed(answer))
+        for answer in ("11111111100", "11,111,111,100", "11{,}111{,}111{,}100", r"11,\!111,\!111,\!100")
+    ],
+    (r"11,\! 111,\! 111,\! 100", 0, boxed("111,11,100,111")),
+    (r"\frac{270}7\text{ degrees}", 1, boxed(r"\frac{270}{7}")),
+    (r"\frac{270}7\text{ degrees}", 1, boxed(r"38\frac{4}{7}^\circ")),
+    (".0000672", 1, boxed("0.0000672")),
+    (r"\{1\pm\sqrt{5},-2\}", 1, boxed(r"-2, 1+\sqrt{5}, 1-\sqrt{5}")),
+    (r"\{1\pm\sqrt{5},-2\}", 0, boxed(r"1+\sqrt{5}, -2")),
+    (r"864 \mbox{ inches}^2", 1, boxed(r"864\text{ in}^2")),
+    (r"1 \text{ and } -5", 1, boxed("-5, 1")),
     # ---- roots, powers, pi
     (r"2\sqrt{2}", 1, boxed(r"\sqrt{8}")),
     (r"2\sqrt{2}", 1, boxed(r"2 \sqrt 2")),
@@ -123,6 +142,17 @@ CASES = [
     ("x > 3", 0, boxed("x < 3")),
     ("x^2+7x+10", 1, boxed("(x+2)(x+5)")),  # who wants it expanded has to see to it
     (r"11\sqrt{2}", 1, boxed(r"\sqrt{242}")),
+    *[("x+1", 0, boxed(answer)) for answer in ("5 = x+1", "y = 3 = x+1", "3 + 2 = x+1")],
+    ("2n", 0, boxed("24 = 2n")),
+    ("x^2+1", 0, boxed("0 = x^2+1")),
+    (r"\frac{1}{x}", 0, boxed(r"2 = \frac1x")),
+    ("(1,2)", 0, boxed("3 = (1,2)")),
+    ("x^2+y^2=4", 1, boxed("4 = x^2+y^2")),
+    ("x=5", 1, boxed("5=x")),
+    ("x=5", 0, boxed("6=x")),
+    ("x=5", 0, boxed("5=2x")),
+    ("5", 0, boxed("5=2x")),
+    (r"90^\circ", 1, boxed(r"180 - 90 = 90^\circ")),
     # ---- lists and sets
     ("1,2", 1, boxed("2, 1")),
     ("1,2", 1, boxed(r"\{1, 2\}")),
@@ -165,7 +195,12 @@ CASES = [
     (r"\begin{pmatrix} 1 \\ -2 \end{pmatrix}", 1, boxed(r"\begin{bmatrix}1\\-2\end{bmatrix}")),
     (r"\begin{pmatrix} 1 \\ -2 \end{pmatrix}", 0, boxed(r"\begin{pmatrix}-2\\1\end{pmatrix}")),
     (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", 0, boxed(r"\begin{pmatrix}1&3\\2&4\end{pmatrix}")),
+    (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", 0, boxed(r"\begin{vmatrix}1&2\\3&4\end{vmatrix}")),
+    (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", 0, boxed(r"\begin{Vmatrix}1&2\\3&4\end{Vmatrix}")),
     # ---- words and letters
+    *[(letter, 0, boxed(answer)) for letter, answer in (("a", "(A)"), ("p", "(P)"), ("C", r"\text{(c)}"))],
+    *[(r"\text{(C)}", 1, boxed(answer)) for answer in ("c", "(c)", "C")],
+    ("C", 1, boxed(r"\text{(C)}")),
     (r"\text{Monday}", 1, boxed("Monday")),
     (r"\text{Monday}", 1, boxed(r"\text{monday}")),
     (r"\text{Monday}", 1, boxed(r"\textbf{Monday}")),

@@ -35,7 +35,7 @@ SECONDS = 5.0  # of CPU time
 _OPENERS, _CLOSERS = "([{⟦", ")]}⟧"  # ⟦ ⟧ stand for \{ \}
 _CONNECTIVE = re.compile(r"\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![a-zA-Z\\{])(?:and|or)(?![a-zA-Z}])")
 _WORDS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|textrm|operatorname)\s*\{([^{}]*[A-Za-z][^{}]*)\}")
-_MATRIX = re.compile(r"\\begin\{([pbvBV]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
+_MATRIX = re.compile(r"\\begin\{([pbB]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _UNIT_TAIL = re.compile(
     r"(?<=[\w})])\s*(?:\\(?:text|mathrm|mbox)\s*\{[^{}]*\}(?:\s*\^\s*\{?[23]\}?)?|\^\s*\{?\s*\\circ\s*\}?|%"
     r"|\s(?:(?:square|cubic|sq\.?) )?(?:units?|inche?s?|feet|cm|mm|km|meters?|degrees|dollars)"
@@ -125,6 +125,8 @@ def equivalent(gold: Answer, answer: Answer) -> bool:
     if gold.name and answer.name and gold.name != answer.name and len(gold.name) == len(answer.name) == 1:
         return False
     if "words" in (gold.kind, answer.kind):
+        if gold.kind == "expression" and len(gold.value) == 1 and gold.value not in answer.value:  # a is not (A)
+            return False
         return _letters(gold) == _letters(answer) != ""
     if gold.kind == answer.kind == "number":
         return same_number(gold.value, answer.value)
@@ -192,7 +194,7 @@ def _parse(text: str) -> Answer | None:
         return Answer("words", text)
     tail = _UNIT_TAIL.search(text)
     bare = text[: tail.start()] if tail and parse_number("1" + tail[0]) else text
-    return Answer("expression", bare.replace("⟦", r"\{").replace("⟧", r"\}")) if bare else None
+    return Answer("expression", bare.replace("⟦", r"\{").replace("⟧", r"\}").replace("¤", "")) if bare else None
 
 
 def _parse_wrapped(text: str) -> Answer | None:

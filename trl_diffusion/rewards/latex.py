@@ -45,6 +45,7 @@ _SAME = [
     for pattern, replacement in (
         (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![a-zA-Z])", ""),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"(?<=[0-9]),\\!\s*(?=[0-9]{3}(?![0-9]))", ","),
         (r"\\!", ""),
         (r"\{\s*,\s*\}", ","),
         (r"(?<![\w)}\]^_])\\(?:text|mathrm|mathbf|textbf|boldsymbol)\s*\{\s*(\\?\$?-?[0-9.,][^{}]*)\}", r"\1"),
@@ -52,7 +53,10 @@ _SAME = [
         (r"(?<=[0-9])[\u00a0\u202f\u2009](?=[0-9]{3}(?![0-9]))", ","),
         (r"(?<=[0-9])\\,(?=[0-9]{3}(?![0-9]))", ","),
         (r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![a-zA-Z])", " "),
-        (r"(?<!\\)\\[$()\[\]]|\$", " "),
+        (r"\\text\s*\{\s*\\\$\s*\}|(?<!\\)\\\$|\\textdollar(?![a-zA-Z])", "¤"),
+        (r"¤(?!\s*[-+]?\s*(?:[0-9.]|\\frac))", " "),
+        (r"\A([^$]*(?:\$[^$]*\$[^$]*)*)\$(?=\s*[-+]?\s*[0-9.])([^$]*)\Z", r"\1¤\2"),  # not that of a formula
+        (r"(?<!\\)\\[()\[\]]|\$", " "),
         (r"\\leq(?![a-zA-Z])", r"\\le"),
         (r"\\geq(?![a-zA-Z])", r"\\ge"),
         (r"\\varnothing(?![a-zA-Z])|\\\{\s*\\\}", r"\\emptyset"),
@@ -133,7 +137,12 @@ def split_name(text: str) -> tuple[str, str]:
     # 72 = 30 + 42 gives what 30 + 42 = 72 does.
     if _as_given(sides[0]) and not _as_given(sides[-1]) and all(map(_is_arithmetic, sides)):
         sides.reverse()
-    names = [side for side in sides[:-1] if not _is_arithmetic(side)]
+    if len(sides) == 2 and _as_given(sides[0]) and re.fullmatch(r"[a-zA-Z](?:_\w)?", sides[1]):  # 5 = x
+        sides.reverse()
+    names = [side for side in sides[:-1] if not _is_value(side)]
+    # 24 = 2n is an equation for n, and gives no 2n.
+    if len(names) < len(sides) - 1 and not _is_value(sides[-1]):
+        return "", text
     if len(names) > 1 or any(_NAME.fullmatch(name) is None for name in names) or any(map(denies, sides)):
         return "", text
     if _contradicts(sides):
@@ -166,6 +175,11 @@ def _contradicts(sides: list[str]) -> bool:
 def _is_arithmetic(text: str) -> bool:
     """Whether this is a calculation with numbers, on the way to the answer: `48 clips + 24 clips`."""
     return bool(re.search(r"[0-9]", text)) and not re.search(r"[a-zA-Z\\<>]", _NO_VARIABLE.sub("", text))
+
+
+def _is_value(text: str) -> bool:
+    """Whether this is a number or a calculation of one, and neither an expression nor a pair."""
+    return parse_number(text) is not None or (_is_arithmetic(text) and not re.search(r",(?![0-9]{3}(?![0-9]))", text))
 
 
 def _strip_stop(text: str) -> str:
