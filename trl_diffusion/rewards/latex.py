@@ -20,11 +20,18 @@ CHARACTERS = str.maketrans(
         "–": "-",
         "‐": "-",
         "‑": "-",
+        "－": "-",
+        "﹣": "-",
+        "＋": "+",
         "∗": "*",
+        "＊": "*",
+        "✕": r"\times ",
         "×": r"\times ",
         "·": r"\cdot ",
         "⋅": r"\cdot ",
         "÷": "/",
+        "∕": "/",
+        "⁄": "/",
         "π": r"\pi ",
         "∞": r"\infty ",
         "°": r"^\circ",
@@ -35,6 +42,11 @@ CHARACTERS = str.maketrans(
         "∈": r"\in ",
         "±": r"\pm ",
         "≈": r"\approx ",
+        "½": r"\frac{1}{2}",
+        "⅓": r"\frac{1}{3}",
+        "⅔": r"\frac{2}{3}",
+        "¼": r"\frac{1}{4}",
+        "¾": r"\frac{3}{4}",
         "²": "^2",
         "³": "^3",
     }
@@ -48,10 +60,15 @@ _SAME = [
         (r"(?<=[0-9]),\\!\s*(?=[0-9]{3}(?![0-9]))", ","),
         (r"\\!", ""),
         (r"\{\s*,\s*\}", ","),
-        (r"(?<![\w)}\]^_])\\(?:text|mathrm|mathbf|textbf|boldsymbol)\s*\{\s*(\\?\$?-?[0-9.,][^{}]*)\}", r"\1"),
+        (
+            r"(?<![\w)}\]^_])\\(?:text|texttt|textrm|mbox|mathrm|mathbf|mathtt|textbf|boldsymbol|bm|underline)\s*"
+            r"\{\s*((?:\\?\$?-?|\(+)[0-9.,][^{}]*)\}",
+            r"\1",
+        ),
         (r"(?<![\w)*])\*\*(?=[^\s*])([^*]*[^\s*])\*\*(?![\w(*])", r"\1"),  # bold, not the power operator
         (r"(?<=[0-9])[\u00a0\u202f\u2009](?=[0-9]{3}(?![0-9]))", ","),
-        (r"(?<=[0-9])\\,(?=[0-9]{3}(?![0-9]))", ","),
+        (r"(?<=[0-9])\\[,;: ](?=[0-9]{3}(?![0-9]))", ","),
+        (r"\A\s*\\text\s*\{\s*([A-Za-z][A-Za-z' ]*:)\s*\}", r"\1 "),
         (r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![a-zA-Z])", " "),
         (r"\\text\s*\{\s*\\\$\s*\}|(?<!\\)\\\$|\\textdollar(?![a-zA-Z])", "¤"),
         (r"¤(?!\s*[-+]?\s*(?:[0-9.]|\\frac))", " "),
@@ -67,7 +84,7 @@ _SAME = [
         (r"\s+", " "),
     )
 ]
-_EDGES = " \t\n*`_\"'"
+_EDGES = " \t\n*`_\"'“”‘’"
 _ANSWER_IS = re.compile(
     r"(?:so |thus |therefore |hence )?,? ?(?:the |my )?(?:final |correct )?answer(?: is\b|\s*:|\s*=)\s*:?",
     re.IGNORECASE,
@@ -104,7 +121,7 @@ def tidy(text: str) -> str:
         text = pattern.sub(replacement, text)
     text = text.strip(_EDGES)
     text = _ANSWER_IS.sub("", text, count=1) if _ANSWER_IS.match(text) else text
-    return _strip_stop(text.strip(_EDGES)).strip(_EDGES)
+    return _strip_braces(_strip_stop(text.strip(_EDGES)).strip(_EDGES))
 
 
 def split_name(text: str) -> tuple[str, str]:
@@ -120,9 +137,6 @@ def split_name(text: str) -> tuple[str, str]:
         an equation of another kind, such as `2x + 1 = 7` or `y^2 = x`.
     """
     label, rest = split_label(text)
-    says = None if label else _IS.match(text)
-    if says and not denies(says[1]):  # The total is 72
-        label, rest = says[1], text[says.end() :].strip()
     if label:
         name, side = split_name(rest)
         return name or label, side
@@ -151,8 +165,8 @@ def split_name(text: str) -> tuple[str, str]:
 
 
 def split_label(text: str) -> tuple[str, str]:
-    """`("Total", "72")` for `Total: 72`, `("", text)` for `3:4`, `f: x` and `Not: 72`."""
-    label = _LABEL.match(text)
+    """`("Total", "72")` for `Total: 72` and `Total is 72`, `("", text)` for `3:4`, `f: x` and `Not: 72`."""
+    label = _LABEL.match(text) or _IS.match(text)
     if label is None or denies(label[1]):
         return "", text
     return label[1], text[label.end() :].strip()
@@ -175,6 +189,16 @@ def _contradicts(sides: list[str]) -> bool:
 def _is_arithmetic(text: str) -> bool:
     """Whether this is a calculation with numbers, on the way to the answer: `48 clips + 24 clips`."""
     return bool(re.search(r"[0-9]", text)) and not re.search(r"[a-zA-Z\\<>]", _NO_VARIABLE.sub("", text))
+
+
+def _strip_braces(text: str) -> str:
+    """Without braces around all of it: `{72}`."""
+    for _ in range(3):
+        depths = list(itertools.accumulate((c == "{") - (c == "}") for c in text))
+        if text[:1] != "{" or text[-2:-1] == "\\" or 0 not in depths or depths.index(0) != len(text) - 1:
+            break
+        text = text[1:-1].strip()
+    return text
 
 
 def _is_value(text: str) -> bool:

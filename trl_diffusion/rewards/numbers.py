@@ -3,8 +3,8 @@
 Numbers as models write them, read exactly.
 
 `1,000`, `-\\frac{3}{4}`, `2 1/2`, `0.5`, `0.\\overline{3}`, `50\\%`, `\\$12.50`, `7 apples` and `5\\text{ cm}` are
-numbers; `5 thousand`, `$5 M`, `72 less`, `12.5.3`, `1e5`, `2+3`, `5!`, `5x` and `72 or 73` are not. Nothing is evaluated, and
-whatever is longer than `MAX_NUMBER` characters is no number.
+numbers; `5 thousand`, `$5 M`, `72 less`, `12.5.3`, `1e5`, `2+3`, `5!`, `5x` and `72 or 73` are not. Nothing is
+evaluated, and whatever is longer than `MAX_NUMBER` characters is no number.
 """
 
 from __future__ import annotations
