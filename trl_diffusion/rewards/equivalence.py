@@ -33,7 +33,7 @@ MAX_SIGNS = 6  # of | and of _, which its parser takes long to pair
 SECONDS = 5.0  # of CPU time
 
 _OPENERS, _CLOSERS = "([{⟦", ")]}⟧"  # ⟦ ⟧ stand for \{ \}
-_CONNECTIVE = re.compile(r"\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![a-zA-Z\\{])(?:and|or)(?![a-zA-Z}])")
+_CONNECTIVE = re.compile(r"\\text\s*\{\s*(?:,?\s*(?:and|or)\s*,?|,)\s*\}|(?<![a-zA-Z\\{])(?:and|or)(?![a-zA-Z}])")
 _WORDS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|textrm|operatorname)\s*\{([^{}]*[A-Za-z][^{}]*)\}")
 _MATRIX = re.compile(r"\\begin\{([pbB]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _UNIT_TAIL = re.compile(
@@ -130,6 +130,8 @@ def equivalent(gold: Answer, answer: Answer) -> bool:
         return _letters(gold) == _letters(answer) != ""
     if gold.kind == answer.kind == "number":
         return same_number(gold.value, answer.value)
+    if re.fullmatch("[a-z]", gold.name) and gold.kind == answer.kind == "expression" and "=" in answer.value:
+        gold = Answer("expression", gold.value if "=" in gold.value else f"{gold.name} = {gold.value}")
     if gold.kind == "expression" and answer.kind in ("number", "expression"):
         return _same_expression(gold, answer)
     if gold.kind != answer.kind:
@@ -171,7 +173,9 @@ def _parse(text: str) -> Answer | None:
         return Answer("words", words[1].strip())
     matrix = _MATRIX.fullmatch(text)
     if matrix:
-        return _parse_rows([row.split("&") for row in re.split(r"\\\\", matrix[2]) if row.strip()])
+        return _parse_rows(
+            [row.split("&") for row in re.split(r"\\\\(?:\[[0-9. ]+(?:pt|ex|em|mm|cm)\])?", matrix[2]) if row.strip()]
+        )
     text = _join_thousands(_CONNECTIVE.sub(",", text))
     pieces = _split(text, ",;")
     if len(pieces) > 1:

@@ -74,8 +74,15 @@ _SAME = [
         (r"¤(?!\s*[-+]?\s*(?:[0-9.]|\\frac))", " "),
         (r"\A([^$]*(?:\$[^$]*\$[^$]*)*)\$(?=\s*[-+]?\s*[0-9.])([^$]*)\Z", r"\1¤\2"),  # not that of a formula
         (r"(?<!\\)\\[()\[\]]|\$", " "),
-        (r"\\leq(?![a-zA-Z])", r"\\le"),
-        (r"\\geq(?![a-zA-Z])", r"\\ge"),
+        (r"\\leq(?:slant)?(?![a-zA-Z])", r"\\le"),
+        (r"\\geq(?:slant)?(?![a-zA-Z])", r"\\ge"),
+        (r"\\lbrace(?![a-zA-Z])", r"\\{"),
+        (r"\\rbrace(?![a-zA-Z])", r"\\}"),
+        (r"\\langle(?![a-zA-Z])", "("),
+        (r"\\rangle(?![a-zA-Z])", ")"),
+        (r"\A\(\s*([0-9]+)\s*\)\s*_", r"\1_"),
+        (r"\\text\s*\{\s*(\^\\circ)\s*\}", r"\1"),
+        (r"\\sqrt ([0-9]+)", r"\\sqrt{\1}"),  # that of √13; \sqrt13 is LaTeX's own affair
         (r"\\varnothing(?![a-zA-Z])|\\\{\s*\\\}", r"\\emptyset"),
         (r"\\degree(?![a-zA-Z])", r"^\\circ"),
         (r"\\%|\s*\\text\s*\{\s*(?:\\?%|percent)\s*\}|\s*\bper[ -]?cent\b", "%"),
@@ -93,7 +100,7 @@ _ANSWER_IS = re.compile(
 # The left side of an equation that only names what the right side gives: x, a_1, f(x), \angle ABC, total cost, (x, y).
 _NAME = re.compile(
     r"\\?[a-zA-Z]+(?:_(?:\w|\{\w+\}))?'?(?:\([a-zA-Z0-9, -]{1,12}\))?"
-    r"|\\(?:angle|triangle|text|mathrm)\s*\{?[A-Za-z ]+\}?"
+    r"|m?\s*\\(?:angle|triangle|text|mathrm|mathbf|vec)\s*\{?[A-Za-z ]+\}?|[a-zA-Z]\^\{?-1\}?\([a-zA-Z]\)"
     r"|\|?[A-Z]{1,3}\|?|[A-Za-z]+(?: [A-Za-z']+){1,6}|\( ?[a-zA-Z](?: ?, ?[a-zA-Z]){1,3} ?\)"
 )
 _LABEL = re.compile(r"\s*([A-Za-z]{2,}(?: [A-Za-z']+){0,6})\s*:")
