@@ -346,6 +346,12 @@ def test_one_reward_per_completion():
             reward(["1", "2"], answer=["1"])
 
 
+def test_content_in_parts():
+    parts = [{"type": "text", "text": "<answer>1"}, {"type": "image"}, {"type": "text", "text": "2</answer>"}]
+    for content, score in ((parts, 1), (parts[:2], 0), ([{"type": "text"}], 0), ([None, "12"], 0)):
+        assert gsm8k_score([{"role": "assistant", "content": content}], "12") == score
+
+
 @pytest.mark.parametrize("completion", [None, 3, [], [{}], ["abc"], [{"role": "assistant", "content": None}], {}])
 def test_malformed_completions_score_zero(completion):
     assert gsm8k_score(completion, "3") == math_score(completion, "3") == 0
@@ -471,6 +477,9 @@ def test_what_only_looks_alike(gold, answer):
         ("<answer>1</answer><answer>2</answer>", (0, 0, 0)),
         ("<answer></answer>", (0, 0, 0)),
         (r"So $\boxed{\frac{1}{2}}$.", (0, 0, 1)),
+        (r"\boxed {5}", (0, 0, 1)),
+        (r"\fbox{5}", (0, 0, 1)),
+        (r"\boxed{5} and \fbox{6}", (0, 0, 0)),
         (r"\boxed{1} or \boxed{2}", (0, 0, 0)),
         (r"\boxed{}", (0, 0, 0)),
         (r"\boxed{1", (0, 0, 0)),

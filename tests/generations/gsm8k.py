@@ -111,6 +111,48 @@ CASES = [
     ("72", 0, r"\boxed{72\text{ thousand dollars}}"),
     ("72", 0, r"\boxed{72\text{!}}"),
     ("72", 0, r"\boxed{72\text{ + 1}}"),
+    ("1000", 1, "<answer>US$1000</answer>"),
+    ("1000", 1, "<answer>USD 1000</answer>"),
+    ("5", 1, "<answer>$5 per week</answer>"),
+    ("5", 1, "<answer>$2 + $3 = $5</answer>"),
+    ("5", 0, "<answer>$5 cents</answer>"),
+    ("72", 1, r"\boxed{72^\circ \text{F}}"),
+    ("0.72", 1, "<answer>0.72 cents</answer>"),  # the reference has no unit: nobody can tell
+    # ---- numbers abbreviated, altered, or taken back by the words behind them
+    *[
+        ("5", 0, f"<answer>5 {unit}</answer>")
+        for unit in ("M", "mil", "mln", "mn", "bil", "bn", "K", "thous", "MM", "T")
+    ],
+    *[("5", 0, f"<answer>${5} {unit}</answer>") for unit in ("M", "m", "b", "bil", "mm", "million")],
+    *[("5", 0, rf"\boxed{{5\text{{{unit}}}}}") for unit in ("M", "B", " M", " mil", "K", " million")],
+    *[("5", 0, rf"\boxed{{\${5}\text{{{unit}}}}}") for unit in ("M", "m", " b", " mil")],
+    *[
+        ("72", 0, f"<answer>72 {words}</answer>")
+        for words in (
+            "halved",
+            "quadrupled",
+            "pairs",
+            "off",
+            "extra",
+            "additional clips",
+            "ahead",
+            "almost",
+            "neither",
+        )
+    ],
+    ("72", 0, "<answer>72 minutes past 3</answer>"),
+    ("72", 0, "<answer>72 without the rest</answer>"),
+    ("5", 1, "<answer>5 cm2</answer>"),
+    ("72", 0, "<answer>The answer cannot be: 72</answer>"),
+    ("72", 0, "<answer>Neither: 72</answer>"),
+    ("72", 0, "<answer>It can't be: 72</answer>"),
+    ("72", 0, "<answer>It can’t be: 72</answer>"),
+    ("72", 0, "<answer>It cant be: 72</answer>"),
+    ("72", 0, "<answer>Impossible: 72</answer>"),
+    ("72", 0, "<answer>The number is unlikely 72</answer>"),
+    ("72", 1, "<answer>72 = x</answer>"),
+    ("72", 0, "<answer>72 = 2x</answer>"),
+    ("72", 0, "<answer>72 = half of it</answer>"),
     # ---- decimals and fractions
     ("3", 1, "<answer>3.0</answer>"),
     ("3", 0, "<answer>3.5</answer>"),
@@ -195,7 +237,38 @@ CASES = [
     ("72", 0, "<answer>Natalia sold 72 clips altogether.</answer>"),  # a sentence may say anything about a number
     ("72", 0, "<answer>Natalia sold 72 clips fewer than Nadia.</answer>"),
     ("72", 0, "<answer>seventy-two</answer>"),
+    ("72", 1, "<answer>48 + 24 = <<48+24=72>>72</answer>"),
+    ("72", 0, "<answer>48 + 24 = <<48+24=72>>71</answer>"),
+    ("72", 0, "<answer><<48+24=72>></answer>"),
+    *[("72", 1, f"<answer>{text}</answer>") for text in ("(72)", "[72]", "{72}", "72 clips (48 + 24)")],
+    *[
+        ("72", 0, f"<answer>{text}</answer>")
+        for text in ("(-72)", "72 (48 + 24)", "72 clips (70 - 74)", "72 clips (73)")
+    ],
+    ("72", 1, r"\boxed{{72}}"),
+    ("72", 1, r"\boxed{\bm{72}}"),
+    ("72", 1, r"\boxed{\underline{72}}"),
+    ("72", 1, r"\boxed{\text{Total clips: } 72}"),
+    ("72", 0, r"\boxed{\text{Not: } 72}"),
+    ("1000", 1, r"\boxed{1\ 000}"),
+    ("1000", 1, r"\boxed{1\;000}"),
+    ("0.5", 1, "<answer>½</answer>"),
+    ("2.5", 1, "<answer>2½</answer>"),
+    ("1", 0, "<answer>2½</answer>"),
+    ("72", 1, "<answer>72<|reserved_token_163839|></answer>"),
+    ("72", 0, "<answer>7<|reserved_token_163839|>2</answer>"),
+    ("72", 0, "<answer>7<|mask_1|>2</answer>"),
+    ("72", 1, "<answer>72<end_of_turn>"),
+    ("72", 1, "<answer>72[/INST]"),
     # ---- without tag or box
+    ("72", 1, "48 + 24 = 72.\n\n**Final Answer**\n\n72"),
+    ("72", 0, "48 + 24 = 72.\n\n**Final Answer**\n\n72 or 73"),
+    ("72", 0, "I have no answer\n72"),
+    ("72", 1, "The answer is 72.\n\nI hope this helps!"),
+    ("72", 1, "The answer is 72. I hope it is correct."),
+    ("72", 0, "The answer is 72.\n\nI hope this is not wrong!"),
+    ("-2", 0, r"The solutions are $\boxed{1}$ and $\boxed{-2}$."),
+    ("-2", 1, r"So $\boxed{-2}$ and $\boxed{-2}$."),
     ("72", 1, "72"),
     ("72", 1, "She sold 48 + 24 = 72 clips.\n#### 72"),
     ("1000", 1, "#### 1,000"),

@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Any
 
 from .extraction import extract_answer
-from .latex import CHARACTERS, split_label
+from .latex import split_label, tidy
 from .numbers import denies
 
 
@@ -23,12 +23,15 @@ MAX_DIGITS = 6
 MAX_DEPTH = 20
 
 _TOKEN = re.compile(r"[0-9]+|[-+*/()]")
-# After LaTeX's commands are gone: an x is no variable where there are none.
-_SYNONYMS = str.maketrans({"x": "*", "X": "*", "[": "(", "]": ")"})
-_FRACTION = re.compile(r"\\[dtc]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
-_LATEX = re.compile(r"\\(times|cdot|div|left|right|[,;:! ()\[\]])|\$")
-_LONE_SIDE = re.compile(r"[\s$`*]*(?:[0-9]{1,9}|[A-Za-z]+(?: [A-Za-z]+){0,3})\s*")
-_MEANING = {"times": "*", "cdot": "*", "div": "/"}
+_COMMAND = re.compile(r"\\(times|cdot|ast|div|\{|\})")
+_MEANING = {"times": "*", "cdot": "*", "ast": "*", "div": "/", "{": "(", "}": ")"}
+# What mathematics at large does not read as a sign: an x is no variable here, a dash never one of a sentence.
+_SYNONYMS = str.maketrans({"x": "*", "X": "*", "•": "*", "∙": "*", "—": "-", "[": "(", "]": ")"})
+_FRACTION = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|([0-9]))\s*(?:\{([^{}]*)\}|([0-9]))")
+_EQUALS = re.compile(r"=+|\\approx|→|\\(?:to|rightarrow|implies)(?![a-zA-Z])|\bequals\b")
+_ASIDE = re.compile(r"\(\s*=\s*([0-9]+)\s*\)\s*\Z")  # 3*4+5 (= 17)
+_NUMBER = re.compile(r"\s*-?[0-9]{1,9}(?:\.[0-9]{1,9})?[\s✓✔✅]*")
+_NAME = re.compile(r"\s*[A-Za-z]+(?: [A-Za-z]+){0,3}\s*")
 
 
 class _Invalid(Exception):
@@ -45,21 +48,34 @@ def evaluate_expression(text: str) -> tuple[Fraction, list[int]] | None:
     Args:
         text (`str`):
             The expression, in plain text or LaTeX, after a label or not (`Answer: 3*4+5`). Of an equation only one
-            side counts: the left one, or the next one where that is a lone number or name, as in `17 = 3*4+5`. Whether
-            the equation holds does not matter.
+            side counts: the left one, or the next one where that is a lone number or name, as in `17 = 3*4+5`. A
+            number that is claimed of it does not matter, right or wrong. Other sides have to be arithmetic of the same
+            value.
 
     Returns:
         `tuple[Fraction, list[int]]`: its value and the numbers in it, in order; `None` if it is invalid.
     """
-    sides = split_label(text)[1].split("=", 2)
-    lone = len(sides) > 1 and _LONE_SIDE.fullmatch(sides[0]) and not denies(sides[0])
-    text = sides[1] if lone else sides[0]
+    if len(text) > 2 * MAX_EXPRESSION:
+        return None
+    sides = _EQUALS.split(_ASIDE.sub(r"=\1", split_label(tidy(text))[1]))
+    if len(sides) > 1 and (_NUMBER.fullmatch(sides[0]) or _NAME.fullmatch(sides[0])) and not denies(sides[0]):
+        sides = sides[1:]
+    result = _evaluate(sides[0])
+    for claim in filter(str.strip, sides[1:]):
+        other = None if _NUMBER.fullmatch(claim) else _evaluate(claim)
+        if not _NUMBER.fullmatch(claim) and (result is None or other is None or other[0] != result[0]):
+            return None
+    return result
+
+
+def _evaluate(text: str) -> tuple[Fraction, list[int]] | None:
+    """The value of an expression alone, and its numbers."""
     if len(text) > MAX_EXPRESSION:
         return None
     for _ in range(MAX_DEPTH):  # from the inside
-        text = _FRACTION.sub(r"((\1)/(\2))", text)
-    text = _LATEX.sub(lambda match: _MEANING.get(match[1], ""), text.translate(CHARACTERS))
-    text = text.translate(_SYNONYMS).strip(" \n\t`*.")
+        text = _FRACTION.sub(r"((\1\2)/(\3\4))", text)
+    text = _COMMAND.sub(lambda match: _MEANING[match[1]], text).translate(_SYNONYMS)
+    text = re.sub(r"\A\s*\+(?=\s*[0-9(])", "", text)
     tokens = _TOKEN.findall(text)
     if not tokens or re.sub(r"\s", "", _TOKEN.sub("", text)):
         return None
@@ -84,9 +100,11 @@ def _sum(tokens: list[str], i: int, depth: int) -> tuple[Fraction, int]:
 
 def _product(tokens: list[str], i: int, depth: int) -> tuple[Fraction, int]:
     value, i = _atom(tokens, i, depth)
-    while i < len(tokens) and tokens[i] in "*/":
-        right, after = _atom(tokens, i + 1, depth)
-        value, i = (value * right if tokens[i] == "*" else value / right), after
+    divided = False
+    while i < len(tokens) and (tokens[i] in "*/" or (tokens[i] == "(" and tokens[i - 1] == ")" and not divided)):
+        right, after = _atom(tokens, i + (tokens[i] != "("), depth)
+        divided = divided or tokens[i] == "/"  # who knows what 8/(2)(3) is
+        value, i = (value / right if tokens[i] == "/" else value * right), after
     return value, i
 
 

@@ -33,9 +33,9 @@ MAX_SIGNS = 6  # of | and of _, which its parser takes long to pair
 SECONDS = 5.0  # of CPU time
 
 _OPENERS, _CLOSERS = "([{⟦", ")]}⟧"  # ⟦ ⟧ stand for \{ \}
-_CONNECTIVE = re.compile(r"\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![a-zA-Z\\{])(?:and|or)(?![a-zA-Z}])")
+_CONNECTIVE = re.compile(r"\\text\s*\{\s*(?:,?\s*(?:and|or)\s*,?|,)\s*\}|(?<![a-zA-Z\\{])(?:and|or)(?![a-zA-Z}])")
 _WORDS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|textrm|operatorname)\s*\{([^{}]*[A-Za-z][^{}]*)\}")
-_MATRIX = re.compile(r"\\begin\{([pbvBV]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
+_MATRIX = re.compile(r"\\begin\{([pbB]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _UNIT_TAIL = re.compile(
     r"(?<=[\w})])\s*(?:\\(?:text|mathrm|mbox)\s*\{[^{}]*\}(?:\s*\^\s*\{?[23]\}?)?|\^\s*\{?\s*\\circ\s*\}?|%"
     r"|\s(?:(?:square|cubic|sq\.?) )?(?:units?|inche?s?|feet|cm|mm|km|meters?|degrees|dollars)"
@@ -125,9 +125,13 @@ def equivalent(gold: Answer, answer: Answer) -> bool:
     if gold.name and answer.name and gold.name != answer.name and len(gold.name) == len(answer.name) == 1:
         return False
     if "words" in (gold.kind, answer.kind):
+        if gold.kind == "expression" and len(gold.value) == 1 and gold.value not in answer.value:  # a is not (A)
+            return False
         return _letters(gold) == _letters(answer) != ""
     if gold.kind == answer.kind == "number":
         return same_number(gold.value, answer.value)
+    if re.fullmatch("[a-z]", gold.name) and gold.kind == answer.kind == "expression" and "=" in answer.value:
+        gold = Answer("expression", gold.value if "=" in gold.value else f"{gold.name} = {gold.value}")
     if gold.kind == "expression" and answer.kind in ("number", "expression"):
         return _same_expression(gold, answer)
     if gold.kind != answer.kind:
@@ -169,7 +173,9 @@ def _parse(text: str) -> Answer | None:
         return Answer("words", words[1].strip())
     matrix = _MATRIX.fullmatch(text)
     if matrix:
-        return _parse_rows([row.split("&") for row in re.split(r"\\\\", matrix[2]) if row.strip()])
+        return _parse_rows(
+            [row.split("&") for row in re.split(r"\\\\(?:\[[0-9. ]+(?:pt|ex|em|mm|cm)\])?", matrix[2]) if row.strip()]
+        )
     text = _join_thousands(_CONNECTIVE.sub(",", text))
     pieces = _split(text, ",;")
     if len(pieces) > 1:
@@ -192,7 +198,7 @@ def _parse(text: str) -> Answer | None:
         return Answer("words", text)
     tail = _UNIT_TAIL.search(text)
     bare = text[: tail.start()] if tail and parse_number("1" + tail[0]) else text
-    return Answer("expression", bare.replace("⟦", r"\{").replace("⟧", r"\}")) if bare else None
+    return Answer("expression", bare.replace("⟦", r"\{").replace("⟧", r"\}").replace("¤", "")) if bare else None
 
 
 def _parse_wrapped(text: str) -> Answer | None:

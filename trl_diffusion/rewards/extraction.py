@@ -19,11 +19,22 @@ _OPENING = re.compile(r"<\s*answer\s*>", re.IGNORECASE)
 # Any tag of the format ends an answer, also where the wrong one was closed.
 _CLOSING = re.compile(r"<\s*/\s*answer|</?\s*(?:reasoning|think)\b", re.IGNORECASE)
 _CUT_TAG = re.compile(r"</?[a-z]{0,9}\Z", re.IGNORECASE)  # the canvas ended in the midst of the closing tag
-_END_OF_TEXT = re.compile(r"<\|(?:eot_id|endoftext|end_of_text|im_end|eos|end)\|>|</s>|<eos>")
-_MASK = re.compile(r"<\|[a-z_]{0,16}mask[a-z_]{0,16}\|>|\[mask\]|<mask>", re.IGNORECASE)
+_END_OF_TEXT = re.compile(r"<\|(?:eot_id|endoftext|end_of_text|im_end|eos|end)\|>|</s>|<eos>|<end_of_turn>|\[/INST\]")
+_MASK = re.compile(r"<\|[a-z0-9_]{0,16}mask[a-z0-9_]{0,16}\|>|\[mask\]|<mask>", re.IGNORECASE)
 UNKNOWN = "\ufffd"  # a token that was never filled
-_SPECIAL = re.compile(r"<\|[a-zA-Z_]{1,32}\|>")
+_SPECIAL = re.compile(r"<\|[a-zA-Z0-9_]{1,32}\|>")
+_ROWS_APART = re.compile(r"[0-9 |]+(?:\n\s*[0-9 |]+){3,}(?=\s*(?:\Z|\n\s*\n))")
+_FENCE = re.compile(r"```(?:[a-zA-Z]{0,16}[ \t]*\n)?([^`]*)(?:```)?")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
+_LISTED = re.compile(
+    r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}[\s$]*(?:,\s*)?"
+    r"(?:(?:and|or)\b|\\text\s*\{\s*(?:and|or)\s*\}|(?<=,)\s*)[\s$]*",
+)
+_PLEASANTRY = re.compile(
+    r"(?:(?<=[.!$*])|\n)\s*(?:I hope (?:this|that|it) (?:helps|is correct)|Let me know if you [a-zA-Z ]{1,60})"
+    r"[.!?]*\s*\Z"
+)
+_HEADING = re.compile(r"(?:\A|\n)[\s*_#]*(?:the\s+)?(?:final\s+)?answer[\s*_]*\n\s*(\S[^\n]*)\Z", re.IGNORECASE)
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _MARKER = re.compile(r"####[ \t]*([^\n]*)")
 _STATEMENT = re.compile(
@@ -38,6 +49,9 @@ def completion_text(completion: Any) -> str:
     if isinstance(completion, list):
         last = completion[-1] if completion else None
         completion = last.get("content") if isinstance(last, dict) else ""
+    if isinstance(completion, list):  # content in parts
+        texts = [part.get("text") for part in completion if isinstance(part, dict) and part.get("type") == "text"]
+        completion = "".join(text for text in texts if isinstance(text, str))
     return completion[-MAX_CHARACTERS:] if isinstance(completion, str) else ""
 
 
@@ -83,13 +97,15 @@ def extract_final_answer(completion: Any) -> str:
     answer = text if tagged is None else tagged[0]
     box = last_boxed(answer)
     if box is not None:
-        return _filled(box)
+        return _filled(", ".join([*_boxes_before(answer), box]))
     if tagged is not None:
         return _filled(tagged[0] if tagged[1] else tagged[0].strip().split("\n")[0])
     markers = _MARKER.findall(text)
     if markers:
         return _filled(markers[-1])
-    return _filled(strip_statement(text.split("\n")[-1]) or text)
+    text = _PLEASANTRY.sub("", text)
+    heading = _HEADING.search(text)
+    return _filled(heading[1] if heading else strip_statement(text.split("\n")[-1]) or text)
 
 
 def strip_statement(line: str) -> str:
@@ -120,9 +136,23 @@ def last_boxed(text: str) -> str | None:
     return line + "}" * max(0, line.count("{") - line.count("}"))
 
 
+def _boxes_before(text: str) -> list[str]:
+    """What stands in other boxes of the last one's list, `\\boxed{1}` and `\\boxed{-2}`, if it is another."""
+    starts = [match.start() for match in _BOX.finditer(text)]
+    last, boxes = last_boxed(text), []
+    for start, after in zip(starts[-2::-1], starts[:0:-1]):
+        found = _LISTED.fullmatch(text[start:after])
+        if found is None:
+            break
+        boxes.append(found[1])
+    return boxes[::-1] if last and any(box.strip() != last for box in boxes) else []
+
+
 def _filled(answer: str) -> str:
-    """The answer without surrounding space, empty if a token of it was never filled."""
-    return "" if UNKNOWN in answer else answer.strip()
+    """The answer without surrounding space and fence, empty if a token of it was never filled."""
+    answer = answer.strip()
+    fence = _FENCE.fullmatch(answer)
+    return "" if UNKNOWN in answer else fence[1].strip() if fence else answer
 
 
 def _last_tagged(text: str) -> tuple[str, bool] | None:
@@ -138,5 +168,6 @@ def _last_tagged(text: str) -> tuple[str, bool] | None:
     closing = _CLOSING.search(rest)
     if closing:
         return rest[: closing.start()], True
-    paragraph = re.split(r"\n\s*\n", rest.strip(), maxsplit=1)[0]
+    rows = _ROWS_APART.match(rest.strip())  # of a grid
+    paragraph = rows[0] if rows else re.split(r"\n\s*\n", rest.strip(), maxsplit=1)[0]
     return _CUT_TAG.sub("", paragraph), False

@@ -9,6 +9,7 @@ from typing import Any
 from .extraction import UNKNOWN, last_boxed, visible_text
 
 
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _TAG = re.compile(r"<(/?)(reasoning|answer)>")
 
 
@@ -58,7 +59,7 @@ def boxed_format_reward(completions: list[Any], **kwargs: Any) -> list[float]:
 def _has_one_box(text: str) -> bool:
     box = last_boxed(text)
     return (
-        text.count(r"\boxed{") == 1
+        len(_BOX.findall(text)) == 1
         and _has_something(box or "")
         and re.search(re.escape(box or "") + r"\s*\}", text) is not None
     )

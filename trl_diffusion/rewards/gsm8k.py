@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .extraction import extract_final_answer
@@ -42,5 +43,15 @@ def gsm8k_reward(completions: list[Any], answer: list[str], **kwargs: Any) -> li
     return rewards
 
 
+# GSM8K's own marks of a calculator, and the sum beside the number. Not a difference, which may be a range.
+_CALCULATOR = re.compile(r"<<[^<>]*>>")
+_BRACKETS = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]")
+_SUM = re.compile(r"(?<=[a-zA-Z])\s*\(\s*[0-9.,]+(?:\s*[+*/]\s*[0-9.,]+)+\s*\)\Z")
+
+
 def _number(text: str) -> Number | None:
-    return parse_number(split_name(tidy(text))[1]) if len(text) <= 300 else None
+    if len(text) > 300:
+        return None
+    text = _SUM.sub("", tidy(_CALCULATOR.sub("", text)))
+    bracketed = _BRACKETS.fullmatch(text)
+    return parse_number(split_name((bracketed[1] or bracketed[2] or "").strip() if bracketed else text)[1])

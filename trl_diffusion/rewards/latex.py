@@ -20,11 +20,18 @@ CHARACTERS = str.maketrans(
         "–": "-",
         "‐": "-",
         "‑": "-",
+        "－": "-",
+        "﹣": "-",
+        "＋": "+",
         "∗": "*",
+        "＊": "*",
+        "✕": r"\times ",
         "×": r"\times ",
         "·": r"\cdot ",
         "⋅": r"\cdot ",
         "÷": "/",
+        "∕": "/",
+        "⁄": "/",
         "π": r"\pi ",
         "∞": r"\infty ",
         "°": r"^\circ",
@@ -35,6 +42,11 @@ CHARACTERS = str.maketrans(
         "∈": r"\in ",
         "±": r"\pm ",
         "≈": r"\approx ",
+        "½": r"\frac{1}{2}",
+        "⅓": r"\frac{1}{3}",
+        "⅔": r"\frac{2}{3}",
+        "¼": r"\frac{1}{4}",
+        "¾": r"\frac{3}{4}",
         "²": "^2",
         "³": "^3",
     }
@@ -45,16 +57,32 @@ _SAME = [
     for pattern, replacement in (
         (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![a-zA-Z])", ""),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"(?<=[0-9]),\\!\s*(?=[0-9]{3}(?![0-9]))", ","),
         (r"\\!", ""),
         (r"\{\s*,\s*\}", ","),
-        (r"(?<![\w)}\]^_])\\(?:text|mathrm|mathbf|textbf|boldsymbol)\s*\{\s*(\\?\$?-?[0-9.,][^{}]*)\}", r"\1"),
+        (
+            r"(?<![\w)}\]^_])\\(?:text|texttt|textrm|mbox|mathrm|mathbf|mathtt|textbf|boldsymbol|bm|underline)\s*"
+            r"\{\s*((?:\\?\$?-?|\(+)[0-9.,][^{}]*)\}",
+            r"\1",
+        ),
         (r"(?<![\w)*])\*\*(?=[^\s*])([^*]*[^\s*])\*\*(?![\w(*])", r"\1"),  # bold, not the power operator
         (r"(?<=[0-9])[\u00a0\u202f\u2009](?=[0-9]{3}(?![0-9]))", ","),
-        (r"(?<=[0-9])\\,(?=[0-9]{3}(?![0-9]))", ","),
+        (r"(?<=[0-9])\\[,;: ](?=[0-9]{3}(?![0-9]))", ","),
+        (r"\A\s*\\text\s*\{\s*([A-Za-z][A-Za-z' ]*:)\s*\}", r"\1 "),
         (r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![a-zA-Z])", " "),
-        (r"(?<!\\)\\[$()\[\]]|\$", " "),
-        (r"\\leq(?![a-zA-Z])", r"\\le"),
-        (r"\\geq(?![a-zA-Z])", r"\\ge"),
+        (r"\\text\s*\{\s*\\\$\s*\}|(?<!\\)\\\$|\\textdollar(?![a-zA-Z])", "¤"),
+        (r"¤(?!\s*[-+]?\s*(?:[0-9.]|\\frac))", " "),
+        (r"\A([^$]*(?:\$[^$]*\$[^$]*)*)\$(?=\s*[-+]?\s*[0-9.])([^$]*)\Z", r"\1¤\2"),  # not that of a formula
+        (r"(?<!\\)\\[()\[\]]|\$", " "),
+        (r"\\leq(?:slant)?(?![a-zA-Z])", r"\\le"),
+        (r"\\geq(?:slant)?(?![a-zA-Z])", r"\\ge"),
+        (r"\\lbrace(?![a-zA-Z])", r"\\{"),
+        (r"\\rbrace(?![a-zA-Z])", r"\\}"),
+        (r"\\langle(?![a-zA-Z])", "("),
+        (r"\\rangle(?![a-zA-Z])", ")"),
+        (r"\A\(\s*([0-9]+)\s*\)\s*_", r"\1_"),
+        (r"\\text\s*\{\s*(\^\\circ)\s*\}", r"\1"),
+        (r"\\sqrt ([0-9]+)", r"\\sqrt{\1}"),  # that of √13; \sqrt13 is LaTeX's own affair
         (r"\\varnothing(?![a-zA-Z])|\\\{\s*\\\}", r"\\emptyset"),
         (r"\\degree(?![a-zA-Z])", r"^\\circ"),
         (r"\\%|\s*\\text\s*\{\s*(?:\\?%|percent)\s*\}|\s*\bper[ -]?cent\b", "%"),
@@ -63,7 +91,7 @@ _SAME = [
         (r"\s+", " "),
     )
 ]
-_EDGES = " \t\n*`_\"'"
+_EDGES = " \t\n*`_\"'“”‘’"
 _ANSWER_IS = re.compile(
     r"(?:so |thus |therefore |hence )?,? ?(?:the |my )?(?:final |correct )?answer(?: is\b|\s*:|\s*=)\s*:?",
     re.IGNORECASE,
@@ -72,7 +100,7 @@ _ANSWER_IS = re.compile(
 # The left side of an equation that only names what the right side gives: x, a_1, f(x), \angle ABC, total cost, (x, y).
 _NAME = re.compile(
     r"\\?[a-zA-Z]+(?:_(?:\w|\{\w+\}))?'?(?:\([a-zA-Z0-9, -]{1,12}\))?"
-    r"|\\(?:angle|triangle|text|mathrm)\s*\{?[A-Za-z ]+\}?"
+    r"|m?\s*\\(?:angle|triangle|text|mathrm|mathbf|vec)\s*\{?[A-Za-z ]+\}?|[a-zA-Z]\^\{?-1\}?\([a-zA-Z]\)"
     r"|\|?[A-Z]{1,3}\|?|[A-Za-z]+(?: [A-Za-z']+){1,6}|\( ?[a-zA-Z](?: ?, ?[a-zA-Z]){1,3} ?\)"
 )
 _LABEL = re.compile(r"\s*([A-Za-z]{2,}(?: [A-Za-z']+){0,6})\s*:")
@@ -100,7 +128,7 @@ def tidy(text: str) -> str:
         text = pattern.sub(replacement, text)
     text = text.strip(_EDGES)
     text = _ANSWER_IS.sub("", text, count=1) if _ANSWER_IS.match(text) else text
-    return _strip_stop(text.strip(_EDGES)).strip(_EDGES)
+    return _strip_braces(_strip_stop(text.strip(_EDGES)).strip(_EDGES))
 
 
 def split_name(text: str) -> tuple[str, str]:
@@ -116,9 +144,6 @@ def split_name(text: str) -> tuple[str, str]:
         an equation of another kind, such as `2x + 1 = 7` or `y^2 = x`.
     """
     label, rest = split_label(text)
-    says = None if label else _IS.match(text)
-    if says and not denies(says[1]):  # The total is 72
-        label, rest = says[1], text[says.end() :].strip()
     if label:
         name, side = split_name(rest)
         return name or label, side
@@ -133,7 +158,12 @@ def split_name(text: str) -> tuple[str, str]:
     # 72 = 30 + 42 gives what 30 + 42 = 72 does.
     if _as_given(sides[0]) and not _as_given(sides[-1]) and all(map(_is_arithmetic, sides)):
         sides.reverse()
-    names = [side for side in sides[:-1] if not _is_arithmetic(side)]
+    if len(sides) == 2 and _as_given(sides[0]) and re.fullmatch(r"[a-zA-Z](?:_\w)?", sides[1]):  # 5 = x
+        sides.reverse()
+    names = [side for side in sides[:-1] if not _is_value(side)]
+    # 24 = 2n is an equation for n, and gives no 2n.
+    if len(names) < len(sides) - 1 and not _is_value(sides[-1]):
+        return "", text
     if len(names) > 1 or any(_NAME.fullmatch(name) is None for name in names) or any(map(denies, sides)):
         return "", text
     if _contradicts(sides):
@@ -142,8 +172,8 @@ def split_name(text: str) -> tuple[str, str]:
 
 
 def split_label(text: str) -> tuple[str, str]:
-    """`("Total", "72")` for `Total: 72`, `("", text)` for `3:4`, `f: x` and `Not: 72`."""
-    label = _LABEL.match(text)
+    """`("Total", "72")` for `Total: 72` and `Total is 72`, `("", text)` for `3:4`, `f: x` and `Not: 72`."""
+    label = _LABEL.match(text) or _IS.match(text)
     if label is None or denies(label[1]):
         return "", text
     return label[1], text[label.end() :].strip()
@@ -166,6 +196,21 @@ def _contradicts(sides: list[str]) -> bool:
 def _is_arithmetic(text: str) -> bool:
     """Whether this is a calculation with numbers, on the way to the answer: `48 clips + 24 clips`."""
     return bool(re.search(r"[0-9]", text)) and not re.search(r"[a-zA-Z\\<>]", _NO_VARIABLE.sub("", text))
+
+
+def _strip_braces(text: str) -> str:
+    """Without braces around all of it: `{72}`."""
+    for _ in range(3):
+        depths = list(itertools.accumulate((c == "{") - (c == "}") for c in text))
+        if text[:1] != "{" or text[-2:-1] == "\\" or 0 not in depths or depths.index(0) != len(text) - 1:
+            break
+        text = text[1:-1].strip()
+    return text
+
+
+def _is_value(text: str) -> bool:
+    """Whether this is a number or a calculation of one, and neither an expression nor a pair."""
+    return parse_number(text) is not None or (_is_arithmetic(text) and not re.search(r",(?![0-9]{3}(?![0-9]))", text))
 
 
 def _strip_stop(text: str) -> str:

@@ -3,8 +3,8 @@
 Numbers as models write them, read exactly.
 
 `1,000`, `-\\frac{3}{4}`, `2 1/2`, `0.5`, `0.\\overline{3}`, `50\\%`, `\\$12.50`, `7 apples` and `5\\text{ cm}` are
-numbers; `5 thousand`, `72 less`, `12.5.3`, `1e5`, `2+3`, `5!`, `5x` and `72 or 73` are not. Nothing is evaluated, and
-whatever is longer than `MAX_NUMBER` characters is no number.
+numbers; `5 thousand`, `$5 M`, `72 less`, `12.5.3`, `1e5`, `2+3`, `5!`, `5x` and `72 or 73` are not. Nothing is
+evaluated, and whatever is longer than `MAX_NUMBER` characters is no number.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_NUMBER = 120  # characters, with its unit
 
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
 _NUMBER = re.compile(
-    rf"(?P<sign>[+-]?)\s*[€£¥]?\s*(?:"
+    rf"(?:US(?=¤)|USD\s+)?(?P<front>[€£¥¤]?)\s*(?P<sign>[+-]?)\s*(?P<currency>[€£¥¤]?)\s*(?:"
     rf"(?:(?P<whole>[0-9]+)\s*)?\\frac\s*"
     rf"(?:\{{\s*(?P<over>[+-]?\s*{_DIGITS})\s*\}}|(?P<over_digit>[0-9]))\s*"
     rf"(?:\{{\s*(?P<under>[+-]?\s*{_DIGITS})\s*\}}|(?P<under_digit>[0-9]))"
@@ -33,23 +33,30 @@ _TEXT_UNIT = re.compile(
     r"\\(?:text|mathrm|mbox|textrm|textbf|mathbf|rm)\s*\{(?P<words>[^{}]*)\}\s*(?:\^\s*\{?(?P<power>[23])\}?)?"
 )
 _PLAIN_UNIT = re.compile(
-    r"(?P<words>[A-Za-z][A-Za-z.'/\-]*(?: [A-Za-z][A-Za-z.'/\-]*){0,3})(?:\s*\^?\{?(?P<power>[23])\}?)?"
+    r"(?P<words>[A-Za-z][A-Za-z.'/\-]*(?: [A-Za-z][A-Za-z.'/\-]*){0,3})(?:(?:\s*\^\s*)?\{?(?P<power>[23])\}?)?"
 )
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|[.'/\-])*")
-_DEGREES = re.compile(r"\^?\s*\{?\s*\\circ\s*\}?\s*[CF]?")
+_DEGREES = re.compile(r"\^?\s*\{?\s*\\circ\s*\}?\s*(?:[CF]|\\(?:text|mathrm)\s*\{\s*[CF]\s*\})?")
 
 # Of units there is no end; but the words that make another number of the one before them, or take it back, are few:
 # numerals, comparisons, operations, denials.
-_DENIALS = r"not|no|never|[a-z]+n't|wrong|incorrect|false|untrue|except|but|if|than"
+_DENIALS = (
+    r"not|no|never|[a-z]+n't|(?:ca|wo|do|does|did|is|are|was|were|has|have|could|would|should)nt|cannot|without|neither"
+    r"|nor|none|impossible|unlikely|hardly|invalid|unless|wrong|incorrect|false|untrue|except|but|if|than"
+)
 _NO_UNITS = re.compile(
     rf"{_DENIALS}|or|and|to|is|are|was|were"
     r"|(?:zero|one|two|three|four|five|fif|six|seven|eight|eigh|nine|nin|ten|eleven|twelve|twelf"
     r"|(?:thir|four|fif|six|seven|eigh|nine)teen|(?:twen|thir|for|fif|six|seven|eigh|nine)t(?:y|ie)"
-    r"|k|hundred|thousand|[a-z]*illion|lakh|crore|grand|dozen|score|gross|half|halve|third|quarter)(?:th)?s?"
+    r"|k|hundred|thousand|[a-z]*illion|lakh|crore|grand|dozen|score|gross|pair|half|halve|third|quarter)(?:th)?s?"
+    r"|mill?|mln|mn|bill?|bn|tril|tn|thous"
     r"|more|less|lesser|fewer|short|shy|greater|larger|smaller|bigger|higher|lower|above|below|under|over"
-    r"|negative|plus|minus|times|twice|doubled?|tripled?|divided|multiplied|squared|cubed|factorial|pi|sqrt|mod|modulo"
-    r"|base|point"
+    r"|negative|plus|minus|times|twice|doubled?|halved|tripled?|quadrupled?|divided|multiplied|squared|cubed|factorial|pi|sqrt|mod|modulo"
+    r"|base|point|off|extra|additional|ahead|behind|past|almost|nearly"
 )
+# A million in capitals, or of money. Otherwise metres, and what a box may call them.
+_MAGNITUDES = re.compile(r"M|MM|B|T")
+_MAGNITUDES_OF_MONEY = re.compile(r"m|mm|b|t", re.IGNORECASE)
 _DENIAL = re.compile(_DENIALS)
 _UNITS = {
     name: names.split()[0]
@@ -78,8 +85,10 @@ _UNITS = {
         "month",
         "yr year",
         "cent",
-        "dollar",
+        "dollar USD",
+        "euro EUR",
         "degree",
+        "rad radian",
         "mph",
     )
     for name in names.split()
@@ -114,6 +123,9 @@ def parse_number(text: str) -> Number | None:
     if match is None:
         return None
     unit = _parse_unit(match["unit"], spaced=bool(match["space"]))
+    currency = match["front"] or match["currency"]
+    if currency and unit is not None:
+        unit = _unit_of_money(currency, unit, match["unit"])
     value = _value(match)
     if unit is None or value is None:
         return None
@@ -132,6 +144,8 @@ def same_number(gold: Number, answer: Number) -> bool:
     """
     if gold.unit and answer.unit and gold.unit != answer.unit:
         return False
+    if (gold.percent and answer.unit) or (answer.percent and gold.unit):
+        return False
     if answer.unfinished and not gold.unfinished:
         return False
     value = answer.value
@@ -142,7 +156,7 @@ def same_number(gold: Number, answer: Number) -> bool:
 
 def denies(text: str) -> bool:
     """Whether a word of a text takes back what it says: `not`, `wrong`, `isn't`."""
-    return any(map(_DENIAL.fullmatch, re.findall(r"[a-z']+", text.lower().replace("’", "'"))))
+    return any(map(_DENIAL.fullmatch, re.findall(r"[a-z']+", re.sub("[’‘ʼ´`]", "'", text.lower()))))
 
 
 def _fraction(digits: str) -> Fraction:
@@ -183,6 +197,8 @@ def _parse_unit(text: str, spaced: bool) -> str | None:
         return None
     if any(map(_NO_UNITS.fullmatch, re.findall(r"[a-z']+", " ".join(words).lower()))):
         return None
+    if any(map(_MAGNITUDES.fullmatch, words)):
+        return None
     power = {"square": "2", "sq": "2", "cubic": "3"}.get(words[0].lower() if words else "", "")
     name = _unit_name(words[1:] if power else words)
     power = power or match["power"] or ""
@@ -192,9 +208,17 @@ def _parse_unit(text: str, spaced: bool) -> str | None:
     return f"{name}^{power}" if name and power else name
 
 
+def _unit_of_money(currency: str, unit: str, words: str) -> str | None:
+    """The unit of `$5` and what follows it, `None` if that is another one: `$5 m`, `$5 cents`."""
+    if any(map(_MAGNITUDES_OF_MONEY.fullmatch, re.findall(r"(?<!\\)\b[a-zA-Z]+", words))):
+        return None
+    name = {"¤": "dollar", "€": "euro"}.get(currency, "")
+    return None if unit and unit != name else name
+
+
 def _unit_name(words: list[str]) -> str:
     if len(words) != 1:
         return ""
     word = words[0].rstrip(".")
-    lower = word.lower()
+    lower = word.lower() if len(word) > 1 else word  # M is no metre
     return next((_UNITS[w] for w in (word, lower, lower.removesuffix("s")) if w in _UNITS), "")

@@ -12,9 +12,16 @@ from .latex import split_label
 
 
 # What grids are drawn with: spaces, lines, brackets of lists, LaTeX's & and \\\\, bold type, code.
-_LATEX = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\*?\}(?:\{[lcr|@ ]*\})?|\\hline")
-_ROWS = re.compile("".join(rf"\W*row\W{{0,3}}{row}\W*:([^:a-z]*)" for row in range(1, SIDE + 1)), re.IGNORECASE)
-_SEPARATORS = re.compile(r"[\s|,;+/\-_=─│┼├┤┬┴┌┐└┘\[\](){}&\\\\*`$\"']")
+_DRAWN = re.compile(
+    r"\\(?:begin|end)\s*\{[a-zA-Z]+\*?\}(?:\{[lcr|@ ]*\})?|\\(?:hline|q?quad)(?![a-zA-Z])|<br\s*/?>"
+    r"|\\(?:text|texttt|mathrm|mathtt|mathbf|textbf)\s*(?=\{)|^[ \t]*\|?(?:[ \t]*:?-+:?[ \t]*\|)+[ \t:-]*$",
+    re.MULTILINE,
+)
+_ROWS = [
+    re.compile("".join(pattern.format(row) for row in range(1, SIDE + 1)), re.IGNORECASE)
+    for pattern in (r"\W*r(?:ow)?\W{{0,3}}{}\W*[:=]([^:=a-z]*)", r"\s*{}[.)]\s+([^.)a-z\n]*)(?:\n|\Z)")
+]
+_SEPARATORS = re.compile(r"[\s|,;+/\-_=\u2500-\u257f\[\](){}&\\\\*`$\"']")
 
 
 def sudoku_reward(completions: list[Any], puzzle: list[str], **kwargs: Any) -> list[float]:
@@ -56,10 +63,10 @@ def sudoku_cells_reward(completions: list[Any], puzzle: list[str], solution: lis
 
 
 def _extract_grid(completion: Any) -> str:
-    text = _LATEX.sub("", split_label(extract_answer(completion))[1])
-    rows = _ROWS.fullmatch(text)  # Row 1: 1234, Row 2: …, in order
+    text = _DRAWN.sub("", split_label(extract_answer(completion))[1]).strip()
+    rows = next(filter(None, (rows.fullmatch(text) for rows in _ROWS)), None)  # Row 1: 1234, Row 2: …, in order
     if rows is None:
-        return _SEPARATORS.sub("", text)
+        return _SEPARATORS.sub("", text.removesuffix("."))  # as at the end of a sentence; within, it is a blank
     cells = [_SEPARATORS.sub("", row) for row in rows.groups()]
     return "".join(cells) if all(len(row) == SIDE for row in cells) else ""
 
