@@ -23,18 +23,18 @@ _END_OF_TEXT = re.compile(r"<\|(?:eot_id|endoftext|end_of_text|im_end|eos|end)\|
 _MASK = re.compile(r"<\|[a-z0-9_]{0,16}mask[a-z0-9_]{0,16}\|>|\[mask\]|<mask>", re.IGNORECASE)
 UNKNOWN = "\ufffd"  # a token that was never filled
 _SPECIAL = re.compile(r"<\|[a-zA-Z0-9_]{1,32}\|>")
-_ROWS_APART = re.compile(r"[0-9 |]+(?:\n\s*[0-9 |]+){3,}(?=\s*(?:\Z|\n\s*\n))")
+_ROWS_APART = re.compile(r"[0-9 |]+(?:\n\s*(?=[0-9|])[0-9 |]+){3,}(?=\s*(?:\Z|\n\s*\n))")
 _FENCE = re.compile(r"```(?:[a-zA-Z]{0,16}[ \t]*\n)?([^`]*)(?:```)?")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
 _LISTED = re.compile(
     r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}[\s$]*(?:,\s*)?"
-    r"(?:(?:and|or)\b|\\text\s*\{\s*(?:and|or)\s*\}|(?<=,)\s*)[\s$]*",
+    r"(?:(?:and|or)\b|\\text\s*\{\s*(?:and|or)\s*\}|(?<=,))[\s$]*",
 )
 _PLEASANTRY = re.compile(
-    r"(?:(?<=[.!$*])|\n)\s*(?:I hope (?:this|that|it) (?:helps|is correct)|Let me know if you [a-zA-Z ]{1,60})"
+    r"(?:(?<=[.!$*])|\n)\s{0,9}(?:I hope (?:this|that|it) (?:helps|is correct)|Let me know if you [a-zA-Z ]{1,60})"
     r"[.!?]*\s*\Z"
 )
-_HEADING = re.compile(r"(?:\A|\n)[\s*_#]*(?:the\s+)?(?:final\s+)?answer[\s*_]*\n\s*(\S[^\n]*)\Z", re.IGNORECASE)
+_HEADING = re.compile(r"(?:\A|\n)[ \t*_#]{0,9}(?:the\s)?(?:final\s)?answer[ \t*_]{0,9}\n\s{0,9}(\S[^\n]*)\Z", re.IGNORECASE)
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _MARKER = re.compile(r"####[ \t]*([^\n]*)")
 _STATEMENT = re.compile(
