@@ -34,7 +34,9 @@ _PLEASANTRY = re.compile(
     r"(?:(?<=[.!$*])|\n)\s{0,9}(?:I hope (?:this|that|it) (?:helps|is correct)|Let me know if you [a-zA-Z ]{1,60})"
     r"[.!?]*\s*\Z"
 )
-_HEADING = re.compile(r"(?:\A|\n)[ \t*_#]{0,9}(?:the\s)?(?:final\s)?answer[ \t*_]{0,9}\n\s{0,9}(\S[^\n]*)\Z", re.IGNORECASE)
+_HEADING = re.compile(
+    r"(?:\A|\n)[ \t*_#]{0,9}(?:the\s)?(?:final\s)?answer[ \t*_]{0,9}\n\s{0,9}(\S[^\n]*)\Z", re.IGNORECASE
+)
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _MARKER = re.compile(r"####[ \t]*([^\n]*)")
 _STATEMENT = re.compile(
