@@ -179,6 +179,7 @@ CASES = [
     # ---- work inside the tag
     ("72", 1, "<answer>48 + 24 = 72</answer>"),
     ("72", 1, "<answer>48 clips + 24 clips = 72 clips</answer>"),
+    ("72", 1, "<answer>48/2 = 24, 48+24 = 72</answer>"),
     ("72", 1, "<answer>x = 72</answer>"),
     ("72", 1, "<answer>Total clips = 72</answer>"),
     ("72", 1, "<answer>Total: 72</answer>"),

@@ -160,7 +160,7 @@ def split_name(text: str) -> tuple[str, str]:
         sides.reverse()
     if len(sides) == 2 and _as_given(sides[0]) and re.fullmatch(r"[a-zA-Z](?:_\w)?", sides[1]):  # 5 = x
         sides.reverse()
-    names = [side for side in sides[:-1] if not _is_value(side)]
+    names = [side for side in sides[:-1] if not (_is_arithmetic(side) or parse_number(side))]
     # 24 = 2n is an equation for n, and gives no 2n.
     if len(names) < len(sides) - 1 and not _is_value(sides[-1]):
         return "", text
