@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -17,11 +18,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl_diffusion import embedded
 from trl_diffusion.cli.main import main
 from trl_diffusion.evaluation import Generations, generate, load_generations, score
+from trl_diffusion.generation import Trajectory
 from trl_diffusion.rewards import sudoku_reward
 from trl_diffusion.tasks import sudoku
 from trl_diffusion.visualization import colour_of
+from trl_diffusion.visualization.canvas import token_texts
 from trl_diffusion.visualization.charts import chart, ticks
 from trl_diffusion.visualization.report import render_report
+
+from .tokenizers_of_pieces import make_tokenizer
 
 
 class Page(HTMLParser):
@@ -69,7 +74,7 @@ def test_samples_can_be_watched_step_by_step(generations):
         assert seen["passes"] == record.nfe.item()
         for step in range(seen["passes"] + 1):
             state = record.state_before(step, mask_token_id=1)[0].tolist()
-            visible = [text if 0 <= written < step else "░" for text, written in seen["tokens"]]
+            visible = [text if 0 <= written < step else "░" for text, written, _ in seen["tokens"]]
             assert visible == [
                 "░" if token == 1 else "■" if token == 0 else tokenizer.decode([token]) for token in state
             ]
@@ -122,6 +127,29 @@ def test_the_slider_shows_what_the_model_saw(generations):
     assert browser.shown == first  # the last one is followed by the first
     browser.eval("click('previous')")
     assert browser.shown["place"] == "4 of 4" and browser.shown["prompt"] == made.samples[-1].prompt
+
+
+def test_characters_of_several_tokens_are_whole(generations):
+    """They appear when the last of their tokens is written, wherever it stands; until then there are marks."""
+    text, tokenizer = "8 × 9 = 72 €, 好", make_tokenizer("bytes")
+    ids = tokenizer(text, add_special_tokens=False).input_ids
+    backwards = list(range(len(ids)))[::-1]
+    record = Trajectory(
+        **vars(generations[1].samples[0].trajectory)
+        | {
+            "completion_ids": torch.tensor([ids]),
+            "unmask_step": torch.tensor([backwards]),
+            "nfe": torch.tensor([len(ids)]),
+        }
+    )
+    made = Generations(generations[1].header, [replace(generations[1].samples[0], trajectory=record)])
+    browser = Browser(Page(render_report("a run", samples={"model": made}, tokenizer=tokenizer)))
+    assert len(ids) > len(text) and "".join(token[0] for token in browser.shown["tokens"]) == text
+    for step in range(len(ids)):
+        browser.choose("step", step, "input")
+        written = [when < step for when in backwards]
+        shown = "".join(token[0] for token in browser.shown["tokens"]).lstrip("░")
+        assert shown == "".join(token_texts(tokenizer, ids, written))
 
 
 def test_a_sample_can_be_played(generations):

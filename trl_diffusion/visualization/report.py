@@ -15,6 +15,7 @@ from trl import is_conversational
 
 from ..evaluation import Evaluation, Generation, Generations, frontier
 from ..evaluation.frontiers import names_and_conditions
+from .canvas import token_groups
 from .charts import chart
 from .colours import colour_of, text_colour_of
 
@@ -145,8 +146,21 @@ def _watchable(sample: Generation, tokenizer: PreTrainedTokenizerBase, ends: Seq
     return {
         "prompt": str(prompt),
         "passes": int(record.nfe[0]),
-        "tokens": [
-            ["■" if token in ends else str(tokenizer.decode([token])), step] if step >= 0 else ["", -1]
-            for token, step in zip(ids, steps, strict=True)
-        ],
+        "tokens": _tokens(tokenizer, ids, steps, ends),
     }
+
+
+def _tokens(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], steps: Sequence[int], ends: Sequence[int]
+) -> list[tuple[str, int, int]]:
+    """
+    Of each token, its text, the step that wrote it, and the one that made its character whole: it may have several
+    tokens, which are written in any order.
+    """
+    tokens = []
+    words = [step >= 0 and token not in ends for token, step in zip(ids, steps, strict=True)]
+    for start, end, text in token_groups(tokenizer, ids, words):
+        whole = max(steps[start:end])
+        texts = [""] * (end - start - 1) + ["■" if steps[start] >= 0 and ids[start] in ends else text]
+        tokens += [(text, step, whole) for text, step in zip(texts, steps[start:end], strict=True)]
+    return tokens
