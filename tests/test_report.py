@@ -263,6 +263,44 @@ def test_charts_of_what_cannot_be_drawn():
     assert chart("flat", {"a": [(1.0, 0.0)]}, "x").count("<circle") == 1
 
 
+@pytest.mark.parametrize(
+    ("value", "limits", "low", "high"),
+    [
+        (0.0, (0, 1), 0, 1),
+        (1.0, (0, 1), 0, 1),
+        (0.375, (0, 1), 0, 1),
+        (17.0, None, 16, 18),
+        (0.0, None, 0, 1),
+        (1e-4, None, 0.9e-4, 1.1e-4),
+        (-2.5, None, -2.75, -2.25),
+    ],
+)
+def test_what_does_not_change_has_an_axis_that_makes_sense(value, limits, low, high):
+    points = [(1.0, value), (2.0, value * (1 + 1e-9)), (3.0, value)]  # but for rounding
+    marks = re.findall(r'text-anchor="end">([^<]*)<', chart("flat", {"a": points}, "x", limits=limits))
+    assert all(low <= float(mark) <= high for mark in marks)
+    assert len(marks) == len(set(marks)) >= 2 and (limits is None or [float(marks[0]), float(marks[-1])] == [0, 1])
+
+
+def test_shares_of_a_run_stay_from_zero_to_one():
+    history = [{"step": step, "frac_reward_zero_std": 0.0, "clip_ratio/region_mean": 0.0} for step in (1, 2)]
+    text = render_report("a run", log_history=history)
+    charts = re.findall(r"<svg.*?</svg>", text)
+    assert len(charts) == 2
+    for svg in charts:
+        marks = [float(mark) for mark in re.findall(r'text-anchor="end">([^<]*)<', svg)]
+        assert (marks[0], marks[-1]) == (0, 1)
+
+
+def test_narrow_windows(generations):
+    """What is wide scrolls in its own place: a table, and no chart is wider than the page."""
+    page = Page(render_report("a run", evaluations={"one": score(generations[1], sudoku_reward)}))
+    before = {tag: page.tags[i - 1] for i, (tag, _) in enumerate(page.tags)}
+    assert before["table"] == ("div", {"class": "wide"})
+    text = render_report("a run")
+    assert ".wide { overflow-x: auto; }" in text and "minmax(min(380px, 100%), 1fr)" in text
+
+
 def test_the_command(generations, tmp_path, capsys, build):
     file, _, _ = generations
     trainer = build("diffpo", max_steps=2, path=tmp_path / "run", save_strategy="steps", save_steps=1)

@@ -36,6 +36,7 @@ _CHARTS = {
     "length of completions": ("completions/mean_length",),
     "seconds per update": ("step_time",),
 }
+_SHARES = ("share of ratios that are clipped", "groups without signal")
 
 
 def render_report(
@@ -108,7 +109,7 @@ def _training_charts(history: list[Mapping[str, Any]]) -> str:
         }
         lines = {metric: points for metric, points in lines.items() if points}
         if lines:
-            charts.append(chart(title, lines, "update"))
+            charts.append(chart(title, lines, "update", limits=(0, 1) if title in _SHARES else None))
     return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
 
 
@@ -119,7 +120,7 @@ def _frontier_chart(sweeps: Mapping[str, Sequence[Evaluation]]) -> str:
     intervals = {
         name: [(e.nfe, 100 * e.interval[0], 100 * e.interval[1]) for e in points] for name, points in best.items()
     }
-    drawn = chart("accuracy, %, with 95 % intervals", lines, "forward passes per answer", intervals)
+    drawn = chart("accuracy, %, with 95 % intervals", lines, "forward passes per answer", intervals, (0, 100))
     return f'<div class="charts">{drawn}</div><p>{escape(conditions)}</p>' if drawn else ""
 
 
@@ -133,7 +134,7 @@ def _table(evaluations: Mapping[str, Evaluation]) -> str:
         cells = [f"{100 * e.accuracy:.1f} %", f"{100 * low:.1f} – {100 * high:.1f}", f"{e.nfe:.2f}"]
         cells += [f"{e.tokens_per_step:.2f}", decoder]
         rows.append(f"<tr><th>{escape(name)}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    return f"<table>{''.join(rows)}</table>"
+    return f'<div class="wide"><table>{"".join(rows)}</table></div>'
 
 
 def _watchable(sample: Generation, tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> dict[str, Any]:
