@@ -301,6 +301,33 @@ def test_narrow_windows(generations):
     assert ".wide { overflow-x: auto; }" in text and "minmax(min(380px, 100%), 1fr)" in text
 
 
+def test_what_the_colours_mean_and_how_many_problems_there_were(generations):
+    _, made, tokenizer = generations
+    text = render_report(
+        "a run", evaluations={"one": score(made, sudoku_reward)}, samples={"one": made}, tokenizer=tokenizer
+    )
+    assert "<th>problems</th>" in text and "<td>4</td>" in text
+    legend = re.search(r'<p class="legend">.*?</p>', text, re.DOTALL)[0]
+    for words in ("first pass", "last pass", "■ the end", "░ not written", colour_of(0), colour_of(1)):
+        assert words in legend
+
+
+def test_rewards_have_curves_of_their_parts():
+    entry = {
+        "reward": 1.5,
+        "reward_std": 0.5,
+        "rewards/right/mean": 1.0,
+        "rewards/<tags>/mean": 0.5,
+        "rewards/right/std": 0.1,
+    }
+    text = render_report("a run", log_history=[{"step": step} | entry for step in (1, 2)])
+    assert 'aria-label="standard deviation of rewards"' in text
+    svg = re.search(r'<svg[^>]*aria-label="reward by function".*?</svg>', text)[0]
+    assert svg.count("<polyline") == 2 and "rewards/right/mean" in svg and "rewards/&lt;tags&gt;/mean" in svg
+    one = [{"step": 1, "reward": 1.0, "rewards/right/mean": 1.0}]
+    assert "reward by function" not in render_report("a run", log_history=one)  # which is the reward
+
+
 def test_the_command(generations, tmp_path, capsys, build):
     file, _, _ = generations
     trainer = build("diffpo", max_steps=2, path=tmp_path / "run", save_strategy="steps", save_steps=1)

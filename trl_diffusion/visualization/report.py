@@ -23,6 +23,7 @@ from .colours import colour_of, text_colour_of
 # Charts of training, in this order: what they show, and the metrics, those that a run has logged.
 _CHARTS = {
     "reward": ("reward",),
+    "standard deviation of rewards": ("reward_std",),
     "forward passes per completion": ("sampler/nfe", "sampler/nfe_min", "sampler/nfe_max"),
     "tokens per pass": ("sampler/tokens_per_step",),
     "threshold": ("threshold/mean", "threshold/min", "threshold/max"),
@@ -90,6 +91,7 @@ def render_report(
         "frontiers": _section("Accuracy against forward passes", _frontier_chart(sweeps or {})),
         # Not to be left by a text that a model has written.
         "colours": json.dumps([(colour_of(i / 63), text_colour_of(i / 63)) for i in range(64)]),
+        "legend": _legend(),
         "samples": json.dumps(shown).replace("<", "\\u003c"),
     }
     # All at once: what is put in may look like another place.
@@ -100,9 +102,18 @@ def _section(title: str, content: str) -> str:
     return f"<section><h2>{title}</h2>{content}</section>" if content else ""
 
 
+def _legend() -> str:
+    """What the colours and signs of samples mean."""
+    steps = "".join(f'<i style="background: {colour_of(i / 10)}"></i>' for i in range(11))
+    return f'<p class="legend">first pass {steps} last pass, framed: the newest · ░ not written · ■ the end</p>'
+
+
 def _training_charts(history: list[Mapping[str, Any]]) -> str:
     charts = []
-    for title, metrics in _CHARTS.items():
+    parts = sorted({name for entry in history for name in entry if re.fullmatch(r"rewards/.*/mean", name)})
+    # A single function's is the reward.
+    by_function = {"reward by function": tuple(parts)} if len(parts) > 1 else {}
+    for title, metrics in {**_CHARTS, **by_function}.items():
         lines = {
             metric: [(float(entry["step"]), float(entry[metric])) for entry in history if metric in entry]
             for metric in metrics
@@ -127,11 +138,12 @@ def _frontier_chart(sweeps: Mapping[str, Sequence[Evaluation]]) -> str:
 def _table(evaluations: Mapping[str, Evaluation]) -> str:
     if not evaluations:
         return ""
-    rows = ["<tr><th></th><th>accuracy</th><th>95 %</th><th>passes</th><th>tokens per pass</th><th>decoder</th></tr>"]
+    heads = ("", "accuracy", "95 %", "problems", "passes", "tokens per pass", "decoder")
+    rows = [f"<tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>"]
     for name, e in evaluations.items():
         decoder = ", ".join(f"{key} {value}" for key, value in e.decoder.items())
         low, high = e.interval
-        cells = [f"{100 * e.accuracy:.1f} %", f"{100 * low:.1f} – {100 * high:.1f}", f"{e.nfe:.2f}"]
+        cells = [f"{100 * e.accuracy:.1f} %", f"{100 * low:.1f} – {100 * high:.1f}", str(e.prompts), f"{e.nfe:.2f}"]
         cells += [f"{e.tokens_per_step:.2f}", decoder]
         rows.append(f"<tr><th>{escape(name)}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     return f'<div class="wide"><table>{"".join(rows)}</table></div>'
