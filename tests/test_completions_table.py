@@ -9,13 +9,13 @@ import pytest
 from datasets import Dataset
 from rich.console import Console
 from rich.text import Text
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
 
 from trl_diffusion.visualization import colour_of, print_completions, render_canvas
 from trl_diffusion.visualization.canvas import MASK, token_texts
 from trl_diffusion.visualization.colours import text_colour_of
 from trl_diffusion.visualization.completions import choose
+
+from .tokenizers_of_pieces import make_tokenizer
 
 
 def luminance(colour):
@@ -43,22 +43,6 @@ def test_lightness_alone_tells_early_from_late_and_text_can_be_read():
     for share, light in zip(SHARES, lights):
         low, high = sorted([light, luminance(text_colour_of(share))])
         assert (high + 0.05) / (low + 0.05) >= 4.5, share
-
-
-def make_tokenizer(style):
-    """Whose tokens are pieces of characters, or drop a space at the beginning of what they decode."""
-    corpus = ["hello world, I say hello", "naïve café 日本"]
-    if style == "bytes":
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = decoders.ByteLevel()
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-    else:
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
-        alphabet = sorted(set("".join(corpus)))
-    tokenizer.train_from_iterator(corpus, trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet))
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -17,11 +18,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl_diffusion import embedded
 from trl_diffusion.cli.main import main
 from trl_diffusion.evaluation import Generations, generate, load_generations, score
+from trl_diffusion.generation import Trajectory
 from trl_diffusion.rewards import sudoku_reward
 from trl_diffusion.tasks import sudoku
 from trl_diffusion.visualization import colour_of
+from trl_diffusion.visualization.canvas import token_texts
 from trl_diffusion.visualization.charts import chart, ticks
 from trl_diffusion.visualization.report import render_report
+
+from .tokenizers_of_pieces import make_tokenizer
 
 
 class Page(HTMLParser):
@@ -69,7 +74,7 @@ def test_samples_can_be_watched_step_by_step(generations):
         assert seen["passes"] == record.nfe.item()
         for step in range(seen["passes"] + 1):
             state = record.state_before(step, mask_token_id=1)[0].tolist()
-            visible = [text if 0 <= written < step else "░" for text, written in seen["tokens"]]
+            visible = [text if 0 <= written < step else "░" for text, written, _ in seen["tokens"]]
             assert visible == [
                 "░" if token == 1 else "■" if token == 0 else tokenizer.decode([token]) for token in state
             ]
@@ -122,6 +127,29 @@ def test_the_slider_shows_what_the_model_saw(generations):
     assert browser.shown == first  # the last one is followed by the first
     browser.eval("click('previous')")
     assert browser.shown["place"] == "4 of 4" and browser.shown["prompt"] == made.samples[-1].prompt
+
+
+def test_characters_of_several_tokens_are_whole(generations):
+    """They appear when the last of their tokens is written, wherever it stands; until then there are marks."""
+    text, tokenizer = "8 × 9 = 72 €, 好", make_tokenizer("bytes")
+    ids = tokenizer(text, add_special_tokens=False).input_ids
+    backwards = list(range(len(ids)))[::-1]
+    record = Trajectory(
+        **vars(generations[1].samples[0].trajectory)
+        | {
+            "completion_ids": torch.tensor([ids]),
+            "unmask_step": torch.tensor([backwards]),
+            "nfe": torch.tensor([len(ids)]),
+        }
+    )
+    made = Generations(generations[1].header, [replace(generations[1].samples[0], trajectory=record)])
+    browser = Browser(Page(render_report("a run", samples={"model": made}, tokenizer=tokenizer)))
+    assert len(ids) > len(text) and "".join(token[0] for token in browser.shown["tokens"]) == text
+    for step in range(len(ids)):
+        browser.choose("step", step, "input")
+        written = [when < step for when in backwards]
+        shown = "".join(token[0] for token in browser.shown["tokens"]).lstrip("░")
+        assert shown == "".join(token_texts(tokenizer, ids, written))
 
 
 def test_a_sample_can_be_played(generations):
@@ -233,6 +261,71 @@ def test_ticks_are_few_and_inside(low, width):
 def test_charts_of_what_cannot_be_drawn():
     assert chart("nothing", {"a": [], "b": [(0.0, math.nan), (math.inf, 1.0)]}, "x") == ""
     assert chart("flat", {"a": [(1.0, 0.0)]}, "x").count("<circle") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "limits", "low", "high"),
+    [
+        (0.0, (0, 1), 0, 1),
+        (1.0, (0, 1), 0, 1),
+        (0.375, (0, 1), 0, 1),
+        (17.0, None, 16, 18),
+        (0.0, None, 0, 1),
+        (1e-4, None, 0.9e-4, 1.1e-4),
+        (-2.5, None, -2.75, -2.25),
+    ],
+)
+def test_what_does_not_change_has_an_axis_that_makes_sense(value, limits, low, high):
+    points = [(1.0, value), (2.0, value * (1 + 1e-9)), (3.0, value)]  # but for rounding
+    marks = re.findall(r'text-anchor="end">([^<]*)<', chart("flat", {"a": points}, "x", limits=limits))
+    assert all(low <= float(mark) <= high for mark in marks)
+    assert len(marks) == len(set(marks)) >= 2 and (limits is None or [float(marks[0]), float(marks[-1])] == [0, 1])
+
+
+def test_shares_of_a_run_stay_from_zero_to_one():
+    history = [{"step": step, "frac_reward_zero_std": 0.0, "clip_ratio/region_mean": 0.0} for step in (1, 2)]
+    text = render_report("a run", log_history=history)
+    charts = re.findall(r"<svg.*?</svg>", text)
+    assert len(charts) == 2
+    for svg in charts:
+        marks = [float(mark) for mark in re.findall(r'text-anchor="end">([^<]*)<', svg)]
+        assert (marks[0], marks[-1]) == (0, 1)
+
+
+def test_narrow_windows(generations):
+    """What is wide scrolls in its own place: a table, and no chart is wider than the page."""
+    page = Page(render_report("a run", evaluations={"one": score(generations[1], sudoku_reward)}))
+    before = {tag: page.tags[i - 1] for i, (tag, _) in enumerate(page.tags)}
+    assert before["table"] == ("div", {"class": "wide"})
+    text = render_report("a run")
+    assert ".wide { overflow-x: auto; }" in text and "minmax(min(380px, 100%), 1fr)" in text
+
+
+def test_what_the_colours_mean_and_how_many_problems_there_were(generations):
+    _, made, tokenizer = generations
+    text = render_report(
+        "a run", evaluations={"one": score(made, sudoku_reward)}, samples={"one": made}, tokenizer=tokenizer
+    )
+    assert "<th>problems</th>" in text and "<td>4</td>" in text
+    legend = re.search(r'<p class="legend">.*?</p>', text, re.DOTALL)[0]
+    for words in ("first pass", "last pass", "■ the end", "░ not written", colour_of(0), colour_of(1)):
+        assert words in legend
+
+
+def test_rewards_have_curves_of_their_parts():
+    entry = {
+        "reward": 1.5,
+        "reward_std": 0.5,
+        "rewards/right/mean": 1.0,
+        "rewards/<tags>/mean": 0.5,
+        "rewards/right/std": 0.1,
+    }
+    text = render_report("a run", log_history=[{"step": step} | entry for step in (1, 2)])
+    assert 'aria-label="standard deviation of rewards"' in text
+    svg = re.search(r'<svg[^>]*aria-label="reward by function".*?</svg>', text)[0]
+    assert svg.count("<polyline") == 2 and "rewards/right/mean" in svg and "rewards/&lt;tags&gt;/mean" in svg
+    one = [{"step": 1, "reward": 1.0, "rewards/right/mean": 1.0}]
+    assert "reward by function" not in render_report("a run", log_history=one)  # which is the reward
 
 
 def test_the_command(generations, tmp_path, capsys, build):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 from unicodedata import category
@@ -40,10 +40,20 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], shown: S
         `list[str]`: as long as `ids`. A character of several tokens is the text of the last of them, and appears as
         replacement marks as long as some are missing; so do control characters, which would reach the terminal.
     """
-    texts, start = [""] * len(ids), 0
+    texts = [""] * len(ids)
+    for _, end, text in token_groups(tokenizer, ids, shown):
+        texts[end - 1] = text
+    return texts
+
+
+def token_groups(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], shown: Sequence[bool]
+) -> Iterator[tuple[int, int, str]]:
+    """The groups of tokens that have a text together: the first one, the one behind the last, and the text."""
+    start, last = 0, ""
     while start < len(ids):
         # Some decoders trim the first token.
-        before = list(ids[start - 1 : start]) if start and texts[start - 1] and MARK not in texts[start - 1] else []
+        before = list(ids[start - 1 : start]) if start and last and MARK not in last else []
         end = start
         while end < len(ids) and shown[end] and end < start + 4:  # UTF-8 has at most four bytes
             end += 1
@@ -53,8 +63,9 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], shown: S
         else:
             end = start + 1
             text = MARK if shown[start] else ""
-        texts[end - 1], start = printable(text), end
-    return texts
+        last = printable(text)
+        yield start, end, last
+        start = end
 
 
 def _decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:

@@ -32,6 +32,7 @@ def chart(
     lines: Mapping[str, Sequence[Point]],
     x_label: str,
     intervals: Mapping[str, Sequence[tuple[float, float, float]]] | None = None,
+    limits: Point | None = None,
 ) -> str:
     """
     A chart of one or several lines with points.
@@ -46,6 +47,8 @@ def chart(
         intervals (`Mapping[str, Sequence[tuple[float, float, float]]]`, *optional*):
             Vertical bars in the colours of the lines, by the lines' names: where, from and to. They widen
             the range of the chart.
+        limits (`tuple[float, float]`, *optional*):
+            What values can be at all, `(0, 1)` for shares: the vertical axis has them if all values are the same.
 
     Returns:
         `str`: an `<svg>` element.
@@ -56,7 +59,8 @@ def chart(
         return ""
     bars = {name: [((x, low), (x, high)) for x, low, high in (intervals or {}).get(name, ())] for name in finite}
     every += [end for own in bars.values() for bar in own for end in bar]
-    (x_low, x_high), (y_low, y_high) = (_range([p[axis] for p in every]) for axis in (0, 1))
+    x_low, x_high = _range([x for x, _ in every])
+    y_low, y_high = _range([y for _, y in every], limits)
     top = MARGIN * (3 if len(finite) > 1 else 2)  # below the title, and the names
 
     def place(point: Point) -> Point:
@@ -92,7 +96,18 @@ def chart(
     return "".join([*parts, "</svg>"])
 
 
-def _range(values: Sequence[float]) -> Point:
-    """From the least to the largest, and a little apart where they are the same."""
+def _range(values: Sequence[float], limits: Point | None = None) -> Point:
+    """
+    From the least to the largest. Where they are the same, but for rounding, all of `limits`, or a tenth around the
+    value; of a count at least from the number before to the one after, and of zero from zero to one.
+    """
     low, high = min(values), max(values)
-    return (low, high) if high > low else (low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1))
+    size = max(abs(low), abs(high))
+    if high - low > 1e-6 * size:
+        return low, high
+    if limits is not None:
+        return min(low, limits[0]), max(high, limits[1])
+    if size == 0:
+        return 0.0, 1.0
+    margin = max(0.1 * size, 1.0) if low == round(low) else 0.1 * size
+    return low - margin, high + margin

@@ -15,6 +15,7 @@ from trl import is_conversational
 
 from ..evaluation import Evaluation, Generation, Generations, frontier
 from ..evaluation.frontiers import names_and_conditions
+from .canvas import token_groups
 from .charts import chart
 from .colours import colour_of, text_colour_of
 
@@ -22,6 +23,7 @@ from .colours import colour_of, text_colour_of
 # Charts of training, in this order: what they show, and the metrics, those that a run has logged.
 _CHARTS = {
     "reward": ("reward",),
+    "standard deviation of rewards": ("reward_std",),
     "forward passes per completion": ("sampler/nfe", "sampler/nfe_min", "sampler/nfe_max"),
     "tokens per pass": ("sampler/tokens_per_step",),
     "threshold": ("threshold/mean", "threshold/min", "threshold/max"),
@@ -35,6 +37,7 @@ _CHARTS = {
     "length of completions": ("completions/mean_length",),
     "seconds per update": ("step_time",),
 }
+_SHARES = ("share of ratios that are clipped", "groups without signal")
 
 
 def render_report(
@@ -88,6 +91,7 @@ def render_report(
         "frontiers": _section("Accuracy against forward passes", _frontier_chart(sweeps or {})),
         # Not to be left by a text that a model has written.
         "colours": json.dumps([(colour_of(i / 63), text_colour_of(i / 63)) for i in range(64)]),
+        "legend": _legend(),
         "samples": json.dumps(shown).replace("<", "\\u003c"),
     }
     # All at once: what is put in may look like another place.
@@ -98,16 +102,25 @@ def _section(title: str, content: str) -> str:
     return f"<section><h2>{title}</h2>{content}</section>" if content else ""
 
 
+def _legend() -> str:
+    """What the colours and signs of samples mean."""
+    steps = "".join(f'<i style="background: {colour_of(i / 10)}"></i>' for i in range(11))
+    return f'<p class="legend">first pass {steps} last pass, framed: the newest · ░ not written · ■ the end</p>'
+
+
 def _training_charts(history: list[Mapping[str, Any]]) -> str:
     charts = []
-    for title, metrics in _CHARTS.items():
+    parts = sorted({name for entry in history for name in entry if re.fullmatch(r"rewards/.*/mean", name)})
+    # A single function's is the reward.
+    by_function = {"reward by function": tuple(parts)} if len(parts) > 1 else {}
+    for title, metrics in {**_CHARTS, **by_function}.items():
         lines = {
             metric: [(float(entry["step"]), float(entry[metric])) for entry in history if metric in entry]
             for metric in metrics
         }
         lines = {metric: points for metric, points in lines.items() if points}
         if lines:
-            charts.append(chart(title, lines, "update"))
+            charts.append(chart(title, lines, "update", limits=(0, 1) if title in _SHARES else None))
     return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
 
 
@@ -118,21 +131,22 @@ def _frontier_chart(sweeps: Mapping[str, Sequence[Evaluation]]) -> str:
     intervals = {
         name: [(e.nfe, 100 * e.interval[0], 100 * e.interval[1]) for e in points] for name, points in best.items()
     }
-    drawn = chart("accuracy, %, with 95 % intervals", lines, "forward passes per answer", intervals)
+    drawn = chart("accuracy, %, with 95 % intervals", lines, "forward passes per answer", intervals, (0, 100))
     return f'<div class="charts">{drawn}</div><p>{escape(conditions)}</p>' if drawn else ""
 
 
 def _table(evaluations: Mapping[str, Evaluation]) -> str:
     if not evaluations:
         return ""
-    rows = ["<tr><th></th><th>accuracy</th><th>95 %</th><th>passes</th><th>tokens per pass</th><th>decoder</th></tr>"]
+    heads = ("", "accuracy", "95 %", "problems", "passes", "tokens per pass", "decoder")
+    rows = [f"<tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>"]
     for name, e in evaluations.items():
         decoder = ", ".join(f"{key} {value}" for key, value in e.decoder.items())
         low, high = e.interval
-        cells = [f"{100 * e.accuracy:.1f} %", f"{100 * low:.1f} – {100 * high:.1f}", f"{e.nfe:.2f}"]
+        cells = [f"{100 * e.accuracy:.1f} %", f"{100 * low:.1f} – {100 * high:.1f}", str(e.prompts), f"{e.nfe:.2f}"]
         cells += [f"{e.tokens_per_step:.2f}", decoder]
         rows.append(f"<tr><th>{escape(name)}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    return f"<table>{''.join(rows)}</table>"
+    return f'<div class="wide"><table>{"".join(rows)}</table></div>'
 
 
 def _watchable(sample: Generation, tokenizer: PreTrainedTokenizerBase, ends: Sequence[int]) -> dict[str, Any]:
@@ -145,8 +159,21 @@ def _watchable(sample: Generation, tokenizer: PreTrainedTokenizerBase, ends: Seq
     return {
         "prompt": str(prompt),
         "passes": int(record.nfe[0]),
-        "tokens": [
-            ["■" if token in ends else str(tokenizer.decode([token])), step] if step >= 0 else ["", -1]
-            for token, step in zip(ids, steps, strict=True)
-        ],
+        "tokens": _tokens(tokenizer, ids, steps, ends),
     }
+
+
+def _tokens(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], steps: Sequence[int], ends: Sequence[int]
+) -> list[tuple[str, int, int]]:
+    """
+    Of each token, its text, the step that wrote it, and the one that made its character whole: it may have several
+    tokens, which are written in any order.
+    """
+    tokens = []
+    words = [step >= 0 and token not in ends for token, step in zip(ids, steps, strict=True)]
+    for start, end, text in token_groups(tokenizer, ids, words):
+        whole = max(steps[start:end])
+        texts = [""] * (end - start - 1) + ["■" if steps[start] >= 0 and ids[start] in ends else text]
+        tokens += [(text, step, whole) for text, step in zip(texts, steps[start:end], strict=True)]
+    return tokens
