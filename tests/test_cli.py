@@ -159,7 +159,7 @@ def test_a_process_of_its_own(tmp_path):
         (
             ("eval", *MODEL, "--task", "sudoku", "--task_options", '{"clues": "x"}'),
             1,
-            'options {"clues": "x"}` does not',
+            "`clues=x` must be a smallest and a largest number",
         ),
         (("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--task_options", "["), 1, "must be a JSON object"),
         (("eval", *MODEL, "--task", "chess"), 2, "There is no task 'chess'; tasks are"),
