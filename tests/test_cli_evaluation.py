@@ -4,6 +4,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_diffusion import DiffusionGenerationConfig, embedded
 from trl_diffusion.cli import tables
+from trl_diffusion.cli.figures import as_json
 from trl_diffusion.cli.main import main
-from trl_diffusion.evaluation import Comparison, Evaluation, load_generations, load_sweep
+from trl_diffusion.evaluation import Comparison, Evaluation, load_generations, load_sweep, score
+from trl_diffusion.rewards import sudoku_reward
 
 
 ROOT = Path(__file__).parent.parent
@@ -150,6 +154,31 @@ def test_folders_of_results_are_made(tmp_path):
 # ---------------------------------------------------------------- tables
 
 POINT = Evaluation(0.5, (0.3, 0.7), 4.0, 2.0, 20, 1.0, CARRIED.describe(), tokens=8, tokens_per_second=9, truncated=0)
+
+
+def test_figures_for_programs(models, tmp_path, monkeypatch):
+    """Of a process of its own: nothing else may be on its standard output."""
+    monkeypatch.chdir(models)
+    command = [sys.executable, "-m", "trl_diffusion.cli"]
+
+    def printed(*words):
+        done = subprocess.run([*command, *map(str, words)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    files = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
+    for file, seed in zip(files, (0, 1), strict=True):
+        made = printed(
+            *("eval", "--model_name_or_path", "trained", "--task", "sudoku", "--size", 10, "--device", "cpu"),
+            *("--seed", seed, "--output_file", file, "--json"),
+        )
+        expected = score(load_generations(file), sudoku_reward)
+        assert made["evaluations"]["sudoku"]["accuracy"] == expected.accuracy
+        assert made["evaluations"]["sudoku"]["interval"] == pytest.approx(expected.interval)
+    scored = printed("score", "--generations", *files, "--task", "sudoku", "--json")
+    assert list(scored["evaluations"]) == list(map(str, files))
+    assert scored["comparison"]["prompts"] == 10
+    assert as_json({"one": POINT}).count("NaN") == 0 and json.loads(as_json({"one": POINT}))["evaluations"]["one"]
 
 
 def test_intervals_are_printed_from_low_to_high(capsys):

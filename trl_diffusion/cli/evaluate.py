@@ -41,6 +41,7 @@ class EvalArguments:
     decoder_from: str | None = field(
         default=None, metadata={"help": "Another model, whose decoding settings are taken: to compare the two."}
     )
+    json: bool = field(default=False, metadata={"help": "Print one line of JSON, for programs, instead of a table."})
 
 
 def make() -> TrlParser:
@@ -56,6 +57,7 @@ def run(words: Sequence[str]) -> int:
 
     from ..evaluation import generate, score
     from .arguments import decoder_of, load_model, load_problems
+    from .figures import as_json
     from .files import check_kept, path_is, prepare
     from .tables import print_evaluation
 
@@ -81,5 +83,9 @@ def run(words: Sequence[str]) -> int:
             accelerator=processes if processes.num_processes > 1 else None,
         )
     if processes.is_main_process:
-        print_evaluation(task.name, score(generations, task.reward))
+        evaluation = score(generations, task.reward)
+        if args.json:
+            print(as_json({task.name: evaluation}))
+        else:
+            print_evaluation(task.name, evaluation)
     return 0

@@ -31,6 +31,7 @@ class ScoreArguments:
         default=False,
         metadata={"help": "Compare two files all the same that were decoded differently, and say in what."},
     )
+    json: bool = field(default=False, metadata={"help": "Print one line of JSON, for programs, instead of tables."})
 
 
 def make() -> TrlParser:
@@ -43,6 +44,7 @@ def run(words: Sequence[str]) -> int:
     from ..evaluation import compare, load_generations, score
     from .arguments import task_named
     from .columns import check_columns
+    from .figures import as_json
     from .imports import import_function
     from .tables import print_comparison, print_evaluation
 
@@ -55,10 +57,17 @@ def run(words: Sequence[str]) -> int:
     judge = f"--task {args.task}" if args.reward is None else f"--reward {args.reward}"
     for path, generations in zip(args.generations, sets, strict=True):
         check_columns(generations, path, reward, judge)
-    for path, generations in zip(args.generations, sets, strict=True):
-        print_evaluation(path, score(generations, reward))
-    if len(sets) == 2:
-        (first, second), (before, after) = args.generations, sets
+    evaluations = {path: score(generations, reward) for path, generations in zip(args.generations, sets, strict=True)}
+    if not args.json:
+        for path, evaluation in evaluations.items():
+            print_evaluation(path, evaluation)
+    comparison = None
+    if len(sets) == 2:  # may be refused, when the figures of each are there
+        before, after = sets
         comparison = compare(before, after, reward, allow_different_settings=args.allow_different_settings)
+    if args.json:
+        print(as_json(evaluations, comparison))
+    elif comparison is not None:
+        first, second = args.generations
         print_comparison(first, second, comparison)
     return 0
