@@ -44,6 +44,7 @@ const shown = () => JSON.stringify({
   prompt: elements.prompt.textContent,
   place: elements.place.textContent,
   count: elements.count.textContent,
+  verdict: elements.verdict.textContent,
   step: Number(elements.step.value),
   play: elements.play.textContent,
   tokens: elements.text.children.map((e) => [e.textContent, e.className, e.style.background ?? "", e.title]),

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_diffusion import embedded
 from trl_diffusion.cli.main import main
-from trl_diffusion.evaluation import Generations, generate, load_generations, score
+from trl_diffusion.evaluation import Generations, generate, load_generations, rewards_of, score
 from trl_diffusion.generation import Trajectory
 from trl_diffusion.rewards import sudoku_reward
 from trl_diffusion.tasks import sudoku
@@ -127,6 +127,25 @@ def test_the_slider_shows_what_the_model_saw(generations):
     assert browser.shown == first  # the last one is followed by the first
     browser.eval("click('previous')")
     assert browser.shown["place"] == "4 of 4" and browser.shown["prompt"] == made.samples[-1].prompt
+
+
+def test_the_wrong_ones_can_be_looked_at_alone(generations):
+    _, made, tokenizer = generations
+    rewards = {"model": [1.0, 0.5, None, 0.0]}
+    browser = Browser(Page(render_report("a run", samples={"model": made}, tokenizer=tokenizer, rewards=rewards)))
+    verdicts = []
+    for _ in range(4):
+        verdicts.append(browser.shown["verdict"])
+        browser.eval("click('next')")
+    assert verdicts == ["right", "wrong", "not judged", "wrong"]
+    places = []
+    for _ in range(3):
+        browser.eval("click('wrong')")
+        places.append(browser.shown["place"])
+    assert places == ["2 of 4", "4 of 4", "2 of 4"]
+    assert browser.eval("elements.wrong.hidden") is False
+    right = Browser(Page(render_report("a run", samples={"model": made}, tokenizer=tokenizer)))
+    assert right.eval("elements.wrong.hidden") is True and right.shown["verdict"] == ""
 
 
 def test_characters_of_several_tokens_are_whole(generations):
@@ -338,6 +357,8 @@ def test_the_command(generations, tmp_path, capsys, build):
     assert main(list(map(str, words))) == 0
     text = page.read_text()
     assert len(Page(text).data["samples"]) == 2 and 'aria-label="reward"' in text
+    right = [r >= 1 for r in rewards_of(load_generations(file), sudoku_reward)][:2]
+    assert [sample["verdict"] == "right" for sample in Page(text).data["samples"]] == right
     assert f"{100 * score(load_generations(file), sudoku_reward).accuracy:.1f} %" in text
     for wrong, message in (
         (["--generations", str(file)], "`--tokenizer`"),

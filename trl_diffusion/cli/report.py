@@ -44,7 +44,7 @@ def make() -> TrlParser:
 def run(words: Sequence[str]) -> int:
     (args,) = parse(make(), words)
 
-    from ..evaluation import load_generations, load_sweep, score
+    from ..evaluation import Generations, load_generations, load_sweep, rewards_of, score
     from ..visualization.report import render_report
     from .arguments import check_size, task_named, tokenizer_of
     from .columns import check_columns
@@ -60,12 +60,14 @@ def run(words: Sequence[str]) -> int:
     where, option = (args.tokenizer, "--tokenizer") if args.tokenizer else (args.output_dir, "--output_dir")
     if samples and where is None:
         raise ValueError("`--generations` need the model's tokenizer: pass `--tokenizer`.")
-    evaluations = {}
+    evaluations, rewards = {}, {}
     if args.task is not None:
         reward = task_named(args.task).reward
         for name, generations in samples.items():
             check_columns(generations, name, reward, f"--task {args.task}")
         evaluations = {name: score(generations, reward) for name, generations in samples.items()}
+        shown = {name: Generations(made.header, made.samples[: args.max_samples]) for name, made in samples.items()}
+        rewards = {name: rewards_of(few, reward) for name, few in shown.items()}
     sweeps = None
     if args.frontier is not None:
         with path_is("--frontier"):
@@ -77,6 +79,7 @@ def run(words: Sequence[str]) -> int:
         evaluations=evaluations,
         samples=samples,
         tokenizer=tokenizer_of(where, option) if samples and where else None,
+        rewards=rewards,
         max_samples=args.max_samples,
     )
     Path(args.output_file).write_text(page, encoding="utf-8")

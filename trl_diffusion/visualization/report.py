@@ -48,6 +48,7 @@ def render_report(
     evaluations: Mapping[str, Evaluation] | None = None,
     samples: Mapping[str, Generations] | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
+    rewards: Mapping[str, Sequence[float | None]] | None = None,
     max_samples: int = 12,
 ) -> str:
     """
@@ -66,6 +67,9 @@ def render_report(
             Samples to watch, by name.
         tokenizer ([`~transformers.PreTrainedTokenizerBase`], *optional*):
             Theirs; needed for samples.
+        rewards (`Mapping[str, Sequence[float | None]]`, *optional*):
+            What a reward function says of the samples, by name and in their order: they are shown as right from 1 on,
+            and the wrong ones can be looked at alone.
         max_samples (`int`, *optional*, defaults to `12`):
             How many of each are shown: the first ones.
 
@@ -84,6 +88,9 @@ def render_report(
         for name, generations in (samples or {}).items()
         if tokenizer is not None and (first := generations.samples[:max_samples])
     }
+    for name, judged in (rewards or {}).items():
+        for sample, reward in zip(shown.get(name, []), judged):
+            sample["verdict"] = "not judged" if reward is None else "right" if reward >= 1 else "wrong"
     parts = {
         "title": escape(title),
         "training": _section("Training", _training_charts(history)),
