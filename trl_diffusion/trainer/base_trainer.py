@@ -34,8 +34,10 @@ from .preflight import (
     check_output_dir,
     check_peft_config,
     check_processing_class,
+    check_prompts,
     check_reference,
     keep_4bit_layers_differentiable,
+    room_for_prompts,
 )
 from .rollout_metrics import rollout_histograms, rollout_metrics
 from .trl_hooks import GRPOHooks
@@ -227,7 +229,7 @@ class DiffusionGRPOTrainer(GRPOHooks):
         if self._refresh is not None:
             config.cache_refresh_interval = self._refresh.steps
         with self.model_for_generation() as model, self.accelerator.autocast(), self._failing_together():
-            self._check_prompts(prompt_ids)
+            check_prompts(prompt_ids, self.model.config, self.args)
             tokens = [torch.tensor(ids) for ids in prompt_ids]
             input_ids = pad(tokens, padding_value=self.processing_class.pad_token_id, padding_side="left")
             attention_mask = pad([torch.ones_like(ids) for ids in tokens], padding_value=0, padding_side="left")
@@ -250,33 +252,18 @@ class DiffusionGRPOTrainer(GRPOHooks):
         """The sampler's settings for rollouts in training (`"train"`) or evaluation (`"eval"`)."""
         return self.args.generation_config(tuple(self.eos_token_ids))
 
-    @property
-    def _max_prompt_length(self) -> float:
-        limit = getattr(self.model.config, "max_position_embeddings", None)
-        return math.inf if limit is None else limit - self.args.max_completion_length
-
     def _check_dataset_lengths(self, dataset: Any, name: str) -> None:
         """Find prompts that leave no room for the canvas now, rather than when their turn comes."""
+        room = room_for_prompts(self.model.config, self.args)
         if isinstance(dataset, dict):
             for key, part in dataset.items():
                 self._check_dataset_lengths(part, f"{name}[{key!r}]")
-        elif hasattr(dataset, "__len__") and self._max_prompt_length < math.inf:
+        elif hasattr(dataset, "__len__") and room < math.inf:
             for row, prompt in enumerate(dataset["prompt"]):
                 # A token is at least one byte of text: the tokenizer is spared the prompts that must fit.
-                if len(str(prompt).encode()) > self._max_prompt_length:
-                    self._check_prompts(self.tokenize([prompt]), f" (row {row} of `{name}`: {str(prompt)[:60]!r}…)")
-
-    def _check_prompts(self, prompt_ids: list[list[int]], where: str = "") -> None:
-        if not all(prompt_ids):
-            raise ValueError(f"A prompt is empty after tokenization{where}. Remove it from the dataset.")
-        longest = max(map(len, prompt_ids))
-        if longest > self._max_prompt_length:
-            raise ValueError(
-                f"A prompt has {longest} tokens{where}, and a canvas of "
-                f"`max_completion_length={self.args.max_completion_length}` leaves room for "
-                f"{max(self._max_prompt_length, 0)} of the {self.model.config.max_position_embeddings} positions that "
-                "the model was trained for. Remove or shorten the prompt, or shorten the canvas."
-            )
+                if len(str(prompt).encode()) > room:
+                    where = f" (row {row} of `{name}`: {str(prompt)[:60]!r}…)"
+                    check_prompts(self.tokenize([prompt]), self.model.config, self.args, where)
 
     def _rollout_seeds(self, prompt_ids: list[list[int]]) -> torch.Tensor:
         """

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from typing import TYPE_CHECKING, Any, cast
@@ -190,6 +191,31 @@ def check_dataset(dataset: Any, name: str, least: int = 1) -> None:
         )
     if {"image", "images"} & set(columns):
         raise ValueError(f"`{name}` has images, which diffusion trainers do not support. Remove the column.")
+
+
+def room_for_prompts(config: Any, args: DiffusionGRPOConfig) -> float:
+    """Tokens that a model with this configuration has positions for, beside the canvas."""
+    positions = getattr(config, "max_position_embeddings", None)
+    return math.inf if positions is None else positions - args.max_completion_length
+
+
+def check_prompts(prompt_ids: list[list[int]], config: Any, args: DiffusionGRPOConfig, where: str = "") -> None:
+    """
+    Refuse prompts without tokens, and those that leave no room for the canvas.
+
+    Raises:
+        `ValueError`: If there is one.
+    """
+    if not all(prompt_ids):
+        raise ValueError(f"A prompt is empty after tokenization{where}. Remove it from the dataset.")
+    longest, room = max(map(len, prompt_ids)), room_for_prompts(config, args)
+    if longest > room:
+        raise ValueError(
+            f"A prompt has {longest} tokens{where}, and a canvas of "
+            f"`max_completion_length={args.max_completion_length}` leaves room for {max(room, 0)} of the "
+            f"{config.max_position_embeddings} positions that the model was trained for. Remove or shorten the prompt, or "
+            "shorten the canvas."
+        )
 
 
 def check_processing_class(processing_class: Any) -> None:
