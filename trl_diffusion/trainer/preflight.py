@@ -212,9 +212,9 @@ def check_prompts(prompt_ids: list[list[int]], config: Any, args: DiffusionGRPOC
     if longest > room:
         raise ValueError(
             f"A prompt has {longest} tokens{where}, and a canvas of "
-            f"`max_completion_length={args.max_completion_length}` leaves room for {max(room, 0)} of the "
-            f"{config.max_position_embeddings} positions that the model was trained for. Remove or shorten the prompt, or "
-            "shorten the canvas."
+            f"`max_completion_length={args.max_completion_length}` leaves room for {max(room, 0)} of "
+            f"the {config.max_position_embeddings} positions that the model was trained for. Remove or shorten the "
+            "prompt, or shorten the canvas."
         )
 
 
