@@ -4,7 +4,6 @@
     python -m benchmarks.study run                                    # everything that is missing
     python -m benchmarks.study run --groups methods diffpo --seeds 0 1 2 --jobs 2
     python -m benchmarks.study run --groups methods --tasks countdown
-    python -m benchmarks.study run --groups tuning                    # a learning rate for each of the main methods
     python -m benchmarks.study table methods                          # or another group, speed, tuning
     python -m benchmarks.study claims                                 # what the papers say, with verdicts
     python -m benchmarks.study curves docs/images/study_curves.png
@@ -18,6 +17,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from .claims import judge
@@ -25,28 +26,26 @@ from .protocol import FULL, SMOKE, TASKS, Scale
 from .records import FOLDER, Study
 from .running import Run, make_all
 from .tables import LEARNED, NOTHING, PAGE, claims_table, filled, sections
-from .tuning import choosing_runs, tuned_runs
+from .tuning import choosing_runs, chosen_rate
 from .variants import GROUPS, MAIN, UNTRAINED, VARIANTS
 
 
-SEEDS = (0, 1, 2, 3, 4)
-TUNING = "tuning"
+SEEDS = (10, 11, 12, 13, 14)  # those below were seen while the protocol was made
 
 
 def planned(
-    groups: list[str], tasks: list[str] | None, seeds: list[int], scales: dict[str, Scale], folder: Path
+    groups: list[str],
+    tasks: list[str] | None,
+    seeds: list[int],
+    scales: dict[str, Scale],
+    rates: Callable[[str, str], float],
+    folder: Path,
 ) -> list[Run]:
     """All runs of groups, each once: a seed of all before the next, the untrained models first."""
-    wanted = [
-        (task, variant)
-        for group in groups
-        if group != TUNING
-        for task in tasks or GROUPS[group].tasks
-        for variant in GROUPS[group].variants
-    ]
-    untrained = [Run(UNTRAINED, task, 0, scales[task], folder) for task, _ in wanted]
+    wanted = list(pairs(groups, tasks))
+    untrained = [Run(UNTRAINED, task, 0, scales[task], 0.0, folder) for task, _ in wanted]
     trained = [
-        Run(variant, task, seed, scales[task], folder)
+        Run(variant, task, seed, scales[task], rates(task, VARIANTS[variant].method), folder)
         for seed in seeds
         for task, variant in wanted
         if variant != UNTRAINED
@@ -54,16 +53,34 @@ def planned(
     return list(dict.fromkeys([*untrained, *trained]))
 
 
+def pairs(groups: list[str], tasks: list[str] | None) -> Iterator[tuple[str, str]]:
+    """Tasks and variants of groups."""
+    for group in groups:
+        for task in tasks or GROUPS[group].tasks:
+            for variant in GROUPS[group].variants:
+                yield task, variant
+
+
+def tune(args: argparse.Namespace, scales: dict[str, Scale]) -> int:
+    """Search a learning rate for every method that is asked for. Returns how many runs failed."""
+    wanted = dict.fromkeys((t, VARIANTS[v].method) for t, v in pairs(args.groups, args.tasks) if v != UNTRAINED)
+    failed = 0
+    while not failed:
+        study = Study.read(args.results)
+        runs = [r for task, method in wanted for r in choosing_runs(study, task, method, scales[task], args.results)]
+        if not runs:
+            break
+        failed = make_all(runs, args.jobs)
+    return failed
+
+
 def run(args: argparse.Namespace) -> int:
     scales = SMOKE if args.smoke else FULL
-    failed = make_all(planned(args.groups, args.tasks, args.seeds, scales, args.results), args.jobs)
-    if TUNING in args.groups:
-        tasks = args.tasks or ["sudoku"]
-        failed += make_all([r for task in tasks for r in choosing_runs(task, scales[task], args.results)], args.jobs)
-        study = Study.read(args.results)
-        chosen = [r for task in tasks for r in tuned_runs(study, task, scales[task], args.seeds, args.results)]
-        failed += make_all(sorted(chosen, key=lambda r: r.seed), args.jobs)
-    return int(failed > 0)
+    if tune(args, scales):
+        return 1  # what has no learning rate cannot be run
+    study = Study.read(args.results)
+    rates = partial(chosen_rate, study)
+    return int(make_all(planned(args.groups, args.tasks, args.seeds, scales, rates, args.results), args.jobs) > 0)
 
 
 def table(args: argparse.Namespace) -> int:
@@ -113,13 +130,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         return added
 
     runs = command(run, "train and measure what is missing")
-    runs.add_argument("--groups", nargs="+", choices=[*GROUPS, TUNING], default=list(GROUPS), metavar="GROUP")
+    runs.add_argument("--groups", nargs="+", choices=list(GROUPS), default=list(GROUPS), metavar="GROUP")
     runs.add_argument("--tasks", nargs="+", choices=list(TASKS), help="default: those of the group")
     runs.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     runs.add_argument("--jobs", type=int, default=2, help="runs at a time")
     runs.add_argument("--smoke", action="store_true", help="two updates, to see that all works; needs --results")
     tables = command(table, "print the tables of groups, or speed, tuning")
-    tables.add_argument("names", nargs="*", default=[*GROUPS, "speed", TUNING])
+    tables.add_argument("names", nargs="*", default=[*GROUPS, "speed", "tuning"])
     command(claims, "print the claims and their verdicts")
     command(page, "write the tables into docs/study.md")
     for function, description in ((curves, "draw accuracy over the training"), (frontier, "draw accuracy and passes")):

@@ -110,7 +110,7 @@ CLAIMS = [
     _beyond(DIFFPO, "Joint training beats training the model", "diffpo-cool-joint", "diffpo-cool"),
     _beyond(DIFFPO, "Joint training beats training the sampler", "diffpo-cool-joint", "diffpo-cool-sampler"),
     *_of_a_method(AGRPO, "agrpo"),
-    _more(AGRPO, "It learns faster than one random mask", "agrpo", "uni-grpo", CURVE),
+    _more(AGRPO, "A step of the trajectory teaches more than a random mask", "agrpo-k1", "uni-grpo-unscaled", CURVE),
     _more(AGRPO, "More draws learn faster: 8 against 1", "agrpo", "agrpo-k1", CURVE),
     *_of_a_method(DMPO, "dmpo"),
     _more(DMPO, "It surpasses coupled-GRPO", "dmpo", "coupled-grpo", EQUAL_PASSES),

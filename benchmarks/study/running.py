@@ -40,13 +40,8 @@ from .variants import UNTRAINED, VARIANTS, Variant
 
 
 def choosing_name(variant: str, rate: float) -> str:
-    """Of the records that a learning rate is chosen by."""
+    """Of the record of a run that a learning rate is chosen by."""
     return f"{variant}.choosing@{rate:g}"
-
-
-def tuned_name(variant: str, task: str, rate: float) -> str:
-    """Of the records with a learning rate: the variant's own with that of the task, so that none is made twice."""
-    return variant if rate == TASKS[task].learning_rate else f"{variant}@{rate:g}"
 
 
 @dataclass(frozen=True)
@@ -61,10 +56,10 @@ class Run:
             Of the training; 0 for the untrained model.
         scale ([`Scale`]):
             How much of everything.
+        learning_rate (`float`):
+            The model's.
         folder (`Path`):
             For the records.
-        learning_rate (`float`, *optional*):
-            The model's. That of the task by default.
         choosing (`bool`):
             Whether it is there to choose a learning rate: it then sees the validation problems and no others.
     """
@@ -73,20 +68,14 @@ class Run:
     task: str
     seed: int
     scale: Scale
+    learning_rate: float
     folder: Path = FOLDER
-    learning_rate: float | None = None
     choosing: bool = False
 
     @property
     def name(self) -> str:
-        """Of the record: with the learning rate where it is not the study's."""
-        if self.choosing:
-            return choosing_name(self.variant, self.rate)
-        return tuned_name(self.variant, self.task, self.rate)
-
-    @property
-    def rate(self) -> float:
-        return TASKS[self.task].learning_rate if self.learning_rate is None else self.learning_rate
+        """Of the record."""
+        return choosing_name(self.variant, self.learning_rate) if self.choosing else self.variant
 
     @property
     def path(self) -> Path:
@@ -94,7 +83,7 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        return settings_of(VARIANTS[self.variant], TASKS[self.task], self.scale, self.rate)
+        return settings_of(VARIANTS[self.variant], TASKS[self.task], self.scale, self.learning_rate)
 
     def is_done(self) -> bool:
         """
@@ -170,7 +159,7 @@ def make(run: Run) -> Record:
         points[0] = answers(model, tokenizer, task, few, decoder(task))
     else:
         with tempfile.TemporaryDirectory() as output_dir:
-            trainer = make_trainer(variant, task, scale, run.seed, output_dir, run.rate)
+            trainer = make_trainer(variant, task, scale, run.seed, output_dir, run.learning_rate)
             if run.choosing:
                 began = time.process_time()
                 trainer.train()

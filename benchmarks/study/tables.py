@@ -27,7 +27,7 @@ from .outcomes import (
 )
 from .protocol import TASKS, clusters
 from .records import Record, Study
-from .tuning import tuned_table
+from .tuning import tuning_table
 from .variants import GROUPS, UNTRAINED, VARIANTS
 
 
@@ -180,7 +180,7 @@ def sections(study: Study) -> Iterator[tuple[str, list[str]]]:
                 yield f"{group}{LEARNED} {task}", learned_table(study, group, task)
     for task in TASKS:
         yield f"speed {task}", speed_table(study, task)
-        yield f"tuning {task}", tuned_table(study, task)
+        yield f"tuning {task}", tuning_table(study, task)
     judgements = judge(study)
     yield "claims", claims_table(judgements)
     yield "verdicts", verdicts(judgements)

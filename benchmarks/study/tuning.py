@@ -1,73 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A learning rate for each method: chosen on problems that are neither trained on nor held out, then trained anew."""
+"""
+A learning rate for each method, chosen on problems that are neither trained on nor held out.
+
+Each method gets the same search: three rates, then one more on the side of the best as long as the best is the lowest
+or the highest that has been tried. Ablations have the rate of their method.
+"""
 
 from __future__ import annotations
 
 import statistics
 from pathlib import Path
 
-from .markdown import percent, points, rows
-from .outcomes import EQUAL_PASSES, difference, mean
-from .protocol import TASKS, Scale
+from .markdown import rows
+from .outcomes import EQUAL_PASSES
+from .protocol import Scale
 from .records import FOLDER, Study
-from .running import Run, choosing_name, tuned_name
-from .variants import MAIN
+from .running import Run, choosing_name
+from .variants import GROUPS
 
 
-RATES = (1e-4, 2e-4, 4e-4, 8e-4)
+RATES = (2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3, 6.4e-3)
+FIRST = (2e-4, 4e-4, 8e-4)
 SEED = 100  # of the runs that choose, and of no other
 
 
-def choosing_runs(task: str, scale: Scale, folder: Path = FOLDER) -> list[Run]:
-    """One for each method and rate."""
-    return [Run(variant, task, SEED, scale, folder, rate, choosing=True) for variant in MAIN for rate in RATES]
+def methods(task: str) -> tuple[str, ...]:
+    """Keys of the methods that are run on a task: those that need a learning rate."""
+    wanted = [key for group in GROUPS.values() if task in group.tasks for key in group.variants]
+    return tuple(key for key in GROUPS["methods"].variants if key in wanted)
 
 
-def chosen_rate(study: Study, task: str, variant: str) -> float | None:
-    """That with the best accuracy in equal passes; of equals, the lower. `None` until all have been tried."""
-    runs = {rate: study.seeds(task, choosing_name(variant, rate)) for rate in RATES}
-    if not all(runs.values()):
-        return None
-    return max(RATES, key=lambda rate: (validated(study, task, variant, rate), -rate))
+def validated(study: Study, task: str, method: str) -> dict[float, float]:
+    """Accuracy in equal passes on the validation problems, for each rate that has been tried, from low to high."""
+    found = {}
+    for rate in RATES:
+        runs = study.seeds(task, choosing_name(method, rate)).values()
+        if runs:
+            found[rate] = statistics.mean(float(EQUAL_PASSES.value(study, record).mean()) for record in runs)
+    return found
 
 
-def validated(study: Study, task: str, variant: str, rate: float) -> float:
-    """Accuracy in equal passes on the validation problems."""
-    seeds = study.seeds(task, choosing_name(variant, rate))
-    return statistics.mean(float(EQUAL_PASSES.value(study, record).mean()) for record in seeds.values())
+def rates_to_try(study: Study, task: str, method: str) -> list[float]:
+    """The next of the search; none when it has ended."""
+    found = validated(study, task, method)
+    if missing := [rate for rate in FIRST if rate not in found]:
+        return missing
+    best, tried = RATES.index(_best(found)), list(found)
+    beside = [RATES[i] for i in (best - 1, best + 1) if 0 <= i < len(RATES)]
+    return [rate for rate in beside if rate not in tried]
 
 
-def tuned_runs(study: Study, task: str, scale: Scale, seeds: list[int], folder: Path = FOLDER) -> list[Run]:
-    """With the rates that were chosen, on the held-out problems."""
-    rates = {variant: chosen_rate(study, task, variant) for variant in MAIN}
-    return [Run(v, task, seed, scale, folder, rate) for v, rate in rates.items() if rate for seed in seeds]
+def chosen_rate(study: Study, task: str, method: str) -> float | None:
+    """That with the best accuracy in equal passes; of equals, the lower. `None` until the search has ended."""
+    return None if rates_to_try(study, task, method) else _best(validated(study, task, method))
 
 
-def tuned_table(study: Study, task: str) -> list[str]:
-    """What was chosen, and what it changes."""
+def choosing_runs(study: Study, task: str, method: str, scale: Scale, folder: Path = FOLDER) -> list[Run]:
+    """The next of the search; none when it has ended."""
+    return [Run(method, task, SEED, scale, r, folder, choosing=True) for r in rates_to_try(study, task, method)]
+
+
+def tuning_table(study: Study, task: str) -> list[str]:
+    """What was tried, and what was chosen."""
+    found = {method: validated(study, task, method) for method in methods(task)}
+    tried = [rate for rate in RATES if any(rate in own for own in found.values())]
     lines = []
-    for variant in MAIN:
-        rate = chosen_rate(study, task, variant)
-        if rate is None:
-            continue
-        tuned, baseline_rate = tuned_name(variant, task, rate), chosen_rate(study, task, MAIN[0])
-        baseline = None if baseline_rate is None else tuned_name(MAIN[0], task, baseline_rate)
-        tried = " / ".join(f"{100 * validated(study, task, variant, r):.1f}" for r in RATES)
-        lines.append(
-            [
-                f"`{variant}`",
-                tried,
-                f"{rate:g}",
-                percent(mean(study, task, tuned, EQUAL_PASSES)),
-                "" if tuned == variant else points(difference(study, task, tuned, variant, EQUAL_PASSES)),
-                ""
-                if variant == MAIN[0] or baseline is None
-                else points(difference(study, task, tuned, baseline, EQUAL_PASSES)),
-            ]
-        )
-    heads = (
-        "method", f"validation at {' / '.join(f'{r:g}' for r in RATES)}", "chosen",
-        f"in {TASKS[task].passes:g} passes",
-        "difference from before", f"from `{MAIN[0]}`, also tuned",
-    )  # fmt: skip
-    return rows(heads, lines) if lines else []
+    for method, own in found.items():
+        chosen = chosen_rate(study, task, method)
+        cells = [f"{100 * own[rate]:.1f}" if rate in own else "" for rate in tried]
+        lines.append([f"`{method}`", *(f"**{c}**" if r == chosen else c for r, c in zip(tried, cells, strict=True))])
+    return rows(("method", *(f"{rate:g}" for rate in tried)), lines) if tried else []
+
+
+def _best(found: dict[float, float]) -> float:
+    return max(found, key=lambda rate: (found[rate], -rate))

@@ -44,6 +44,11 @@ class Variant:
     def learns_threshold(self) -> bool:
         return self.options.get("regime", "model") != "model"
 
+    @property
+    def method(self) -> str:
+        """Key of the method as it is by default, whose learning rate a variant shares."""
+        return next(key for key in GROUPS["methods"].variants if VARIANTS[key].trainer == self.trainer)
+
 
 @dataclass(frozen=True)
 class Group:
@@ -170,6 +175,9 @@ _LIST = [
         step_distribution="uniform",
         stratify_steps=False,
     ),
+    _agrpo("agrpo-random", "8 steps, of rollouts that unmask at random: its exact gradient", 8, unmasking="random"),
+    # As many canvases as AGRPO's single step, and its scale of rewards.
+    Variant("uni-grpo-unscaled", "UniGRPO", "one random mask, rewards not scaled", {"scale_rewards": "none"}),
     # Rewards that say nothing.
     _diffpo("diffpo-permuted", "DiFFPO with permuted rewards", reward="permuted"),
     Variant("agrpo-permuted", "AGRPO", "AGRPO with permuted rewards", {"views_per_forward": 8}, "permuted"),
@@ -222,7 +230,10 @@ GROUPS = {
     ),
     "agrpo": Group(
         "agrpo",
-        ("agrpo", "agrpo-k1", "agrpo-k2", "agrpo-k4", "agrpo-k2-uniform", "agrpo-k2-unstratified", "agrpo-k2-plain"),
+        (
+            "agrpo", "agrpo-k1", "agrpo-k2", "agrpo-k4", "agrpo-k2-uniform", "agrpo-k2-unstratified",
+            "agrpo-k2-plain", "agrpo-random", "uni-grpo-unscaled",
+        ),
     ),
     "control": Group(
         UNTRAINED,
