@@ -96,7 +96,7 @@ class Scale:
 
 FULL = {
     "sudoku": Scale(60, completions=256, group=8, problems=1000, few=250, checkpoints=(5, 10, 20, 40)),
-    "countdown": Scale(150, completions=256, group=8, problems=1000, few=250, checkpoints=(10, 25, 50, 100)),
+    "countdown": Scale(80, completions=256, group=8, problems=1000, few=250, checkpoints=(5, 10, 20, 40)),
 }
 SMOKE = dict.fromkeys(TASKS, Scale(2, completions=16, group=4, problems=20, few=10, checkpoints=(1,)))
 
