@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The study: statistics against simulation and closed forms, runs that are killed, and a page that is not stale."""
+"""The study: outcomes and verdicts, runs that are killed or made again, and a page that is not stale."""
 
 import json
 import math
@@ -12,17 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
+from transformers import TrainerCallback
 
-from benchmarks.study import running
+from benchmarks.study import running, tables
 from benchmarks.study.__main__ import SEEDS, main, parse, planned
 from benchmarks.study.claims import CLAIMS, CONTRADICTED, EQUAL, MISSING, SUPPORTED, UNDECIDED, judge
-from benchmarks.study.inference import Prior, Sample, cluster_values, contrast, detectable, holm, prior_of
+from benchmarks.study.inference import Sample, contrast, holm
 from benchmarks.study.outcomes import (
     SAMPLED,
     at_passes,
     curve_points,
     difference,
+    in_passes,
     learning_curve,
     mixture,
     over_frontier,
@@ -44,179 +45,12 @@ from benchmarks.study.protocol import test_set as held_out
 from benchmarks.study.records import FOLDER, Answers, Record, Study, load, save
 from benchmarks.study.running import Run, make, make_all
 from benchmarks.study.tables import NOTHING, PAGE, filled, sections
-from benchmarks.study.tuning import FIRST, RATES, SEED, choosing_runs, chosen_rate, methods, rates_to_try
+from benchmarks.study.tuning import FIRST, RATES, SEED, choosing_runs, chosen_rate, methods, rates_to_try, tuning_table
 from benchmarks.study.variants import GROUPS, UNTRAINED, VARIANTS
 
 
 SUDOKU = TASKS["sudoku"]
 SCALE = SMOKE["sudoku"]
-
-
-# Statistics.
-
-
-def test_holm():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
-
-
-def crossed(values, clusters=None):
-    """The mean of values by seed and problem, by itself."""
-    return contrast(Sample.of(values, clusters))
-
-
-def test_one_seed_is_the_t_interval_over_problems():
-    values = np.array([[1.0, 0.0, 0.0, 1.0, 1.0]])
-    half = 2.7764 * values.std(ddof=1) / math.sqrt(5)
-    assert crossed(values).interval == pytest.approx((0.6 - half, 0.6 + half), abs=1e-4)
-
-
-def test_alike_problems_leave_the_t_interval_over_seeds():
-    values = np.repeat([[0.1], [0.4], [0.7]], 50, axis=1)
-    half = 4.3027 * 0.3 / math.sqrt(3)
-    assert crossed(values).interval == pytest.approx((0.4 - half, 0.4 + half), abs=1e-4)
-    assert crossed(values).p_value == pytest.approx(stats.ttest_1samp([0.1, 0.4, 0.7], 0).pvalue)
-
-
-def test_a_difference_of_seeds_that_share_nothing_is_behrens_and_fishers():
-    """By simulation: the difference of two t-variables."""
-    ours, theirs = np.array([0.5, 0.9, 0.6, 0.8]), np.array([0.3, 0.2, 0.4])
-    found = contrast(*(Sample.of(np.repeat(values[:, None], 9, axis=1)) for values in (ours, theirs)))
-    rng = np.random.default_rng(0)
-    drawn = sum(v.std(ddof=1) / math.sqrt(len(v)) * rng.standard_t(len(v) - 1, size=400_000) for v in (ours, theirs))
-    assert found.p_value == pytest.approx(np.mean(np.abs(drawn) > found.mean), rel=0.02)
-    half = np.quantile(np.abs(drawn), 0.95)
-    assert found.interval[1] - found.mean == pytest.approx(half, rel=0.01)
-
-
-def test_one_problem_is_refused():
-    with pytest.raises(ValueError, match="two unrelated problems"):
-        Sample.of(np.ones((3, 5)), [0] * 5)
-
-
-@pytest.mark.parametrize("spread", [(0, 0, 1), (0, 1, 0.5), (0.2, 0, 1), (0.05, 0.5, 1)])
-def test_coverage_by_simulation(spread):
-    """Of 300 studies with five seeds, about 95 % of the intervals hold the truth; over problems alone, fewer."""
-    rng = np.random.default_rng(1)
-    of_seed, of_problem, rest = spread
-    shapes = ((5, 1), (1, 60), (5, 60))
-    covered = naive = 0
-    for _ in range(300):
-        values = sum(s * rng.normal(size=shape) for s, shape in zip((of_seed, of_problem, rest), shapes, strict=True))
-        low, high = crossed(values).interval
-        covered += low <= 0 <= high
-        low, high = crossed(values.mean(0)[None]).interval
-        naive += low <= 0 <= high
-    assert 0.91 <= covered / 300 <= 0.99
-    if of_seed == 0.2:
-        assert naive / 300 < 0.85  # what ignoring the seeds would do
-
-
-def variances(rng, freedom, prior, count):
-    """Of samples of normal values, whose true variances differ as the prior says."""
-    true = prior.variance * np.ones(count)
-    if math.isfinite(prior.freedom):
-        true *= prior.freedom / rng.chisquare(prior.freedom, size=count)
-    return true * rng.chisquare(freedom, size=count) / freedom
-
-
-@pytest.mark.parametrize("freedom", [5.0, 20.0, math.inf])
-def test_the_prior_is_found(freedom):
-    rng = np.random.default_rng(7)
-    prior = Prior(0.04, freedom)
-    samples = [Sample(np.zeros(2), 4, v, 3, 0.0) for v in variances(rng, 3, prior, 40_000)]
-    found = prior_of(samples)
-    assert found.variance == pytest.approx(0.04, rel=0.05)
-    if math.isinf(freedom):
-        assert found.freedom > 150
-    else:
-        assert found.freedom == pytest.approx(freedom, rel=0.25)
-    assert prior_of(samples[:2]) is None
-    # Seeds that are all alike, and single ones, say nothing of it.
-    assert prior_of([*samples, Sample(np.zeros(2), 4, 0.0, 3, 0.0), Sample(np.zeros(2), 1, 0.0, 0, 0.0)]) == found
-
-
-def test_a_moderated_variance_is_between_its_own_and_the_typical_one():
-    own = Sample(np.zeros(2), 3, 0.01, 2, 0.0)
-    assert own.moderated(None) == own
-    between = own.moderated(Prior(0.04, 4.0))
-    assert (between.variance, between.freedom) == (pytest.approx((4 * 0.04 + 2 * 0.01) / 6), 6)
-    assert own.moderated(Prior(0.04, math.inf)).variance == 0.04
-    assert Sample.of(np.ones((1, 4))).moderated(Prior(0.04, 4.0)).variance == pytest.approx(0.04)  # one seed
-
-
-def simulated_p_values(rng, prior, seeds, difference=0.0, studies=60, variants=20):
-    """Of differences of pairs of variants, each study with a prior of its own finding."""
-    p_values = []
-    for _ in range(studies):
-        scale = np.sqrt(variances(rng, 10**9, prior, variants))[:, None, None]
-        values = scale * rng.normal(size=(variants, seeds, 1)) + 0.3 * rng.normal(size=(variants, seeds, 60))
-        values += 0.3 * rng.normal(size=(variants, 1, 60))
-        values[::2] += difference
-        samples = [Sample.of(own) for own in values]
-        typical = prior_of(samples)
-        moderated = [s.moderated(typical) for s in samples]
-        p_values += [contrast(*pair).p_value for pair in zip(moderated[::2], moderated[1::2], strict=True)]
-    return np.array(p_values)
-
-
-@pytest.mark.parametrize("prior", [Prior(0.02, math.inf), Prior(0.02, 6.0)])
-@pytest.mark.parametrize("seeds", [3, 5])
-def test_small_p_values_are_about_as_rare_as_they_say(prior, seeds):
-    """Also with three seeds that may be alike by chance: the level of one test of many is far out in the tail."""
-    p_values = simulated_p_values(np.random.default_rng(seeds), prior, seeds, variants=40)
-    shares = [float(np.mean(p_values < level)) for level in (0.05, 0.01, 0.002)]
-    assert 0.03 < shares[0] < 0.07
-    assert shares[1] < 0.02
-    assert shares[2] < 0.006
-
-
-def test_what_all_variants_say_of_the_variance_finds_more_than_a_variant_by_itself():
-    prior, rng = Prior(0.02, math.inf), np.random.default_rng(9)
-    found = np.mean(simulated_p_values(rng, prior, 3, difference=0.5) < 0.01)
-    alone = [
-        contrast(
-            *(Sample.of(d + math.sqrt(0.02) * rng.normal(size=(3, 1)) + np.zeros(60)) for d in (0.5, 0.0))
-        ).p_value
-        for _ in range(300)
-    ]
-    assert found > np.mean(np.array(alone) < 0.01) + 0.2
-
-
-def test_the_difference_that_a_study_can_find_by_simulation():
-    rng = np.random.default_rng(6)
-    for seeds, level in ((3, 0.05), (5, 0.01)):
-        least = detectable(2.0 / math.sqrt(seeds), seeds - 1, level)
-        found = stats.ttest_1samp(least + 2.0 * rng.normal(size=(20_000, seeds)), 0, axis=1).pvalue < level
-        assert found.mean() == pytest.approx(0.8, abs=0.015)
-
-
-def test_clusters_are_one_observation_each():
-    rng = np.random.default_rng(2)
-    numbers = rng.permutation(np.repeat(np.arange(12), rng.integers(1, 9, size=12)))
-    values = rng.normal(size=(3, len(numbers)))
-    # The mean stays, with clusters of one nothing changes, and copies of a problem tell nothing new.
-    assert cluster_values(values, numbers).mean(1) == pytest.approx(values.mean(1))
-    assert crossed(values, range(len(numbers))).interval == pytest.approx(crossed(values).interval)
-    alone, copied = values[:, :10], np.repeat(values[:, :10], 7, axis=1)
-    assert crossed(copied, np.repeat(np.arange(10), 7)).interval == pytest.approx(crossed(alone).interval)
-    assert crossed(copied).interval != pytest.approx(crossed(alone).interval)
-
-
-def test_coverage_with_related_problems_of_unequal_numbers():
-    rng = np.random.default_rng(3)
-    covered = ignored = 0
-    for _ in range(250):
-        sizes = rng.integers(1, 12, size=40)
-        numbers = np.repeat(np.arange(40), sizes)
-        values = np.repeat(rng.normal(size=40), sizes)[None] + rng.normal(size=(5, sizes.sum())) * 0.3
-        low, high = crossed(values, numbers).interval
-        covered += low <= 0 <= high
-        low, high = crossed(values).interval
-        ignored += low <= 0 <= high
-    assert 0.91 <= covered / 250 <= 0.985
-    assert ignored / 250 < 0.75
 
 
 # Outcomes.
@@ -277,13 +111,18 @@ def test_passes_that_an_accuracy_needs():
     assert at_passes(own, 4.5).mean() == pytest.approx(0.75)
 
 
+def by_itself(values):
+    """The mean of one sample by seed and problem."""
+    return contrast(Sample.of(values))
+
+
 def test_differences_are_paired_by_problem():
     rng = np.random.default_rng(4)
     hard = rng.random(20) < 0.5
     flips = {(v, s): rng.integers(20) for v in ("diffpo", "diffu-grpo") for s in range(6)}
     runs = [record(v, s, [h != (i == f) for i, h in enumerate(hard)]) for (v, s), f in flips.items()]
     found = difference(study(*runs), "sudoku", "diffpo", "diffu-grpo", SAMPLED)
-    alone = crossed(np.stack([runs[s].answers["sampled"].bits for s in range(6)]))
+    alone = by_itself(np.stack([runs[s].answers["sampled"].bits for s in range(6)]))
     assert found.interval[1] - found.interval[0] < 0.6 * (alone.interval[1] - alone.interval[0])
     assert difference(study(runs[0]), "sudoku", "diffpo", "diffu-grpo", SAMPLED) is None
 
@@ -293,7 +132,7 @@ def test_the_untrained_model_has_no_seeds():
     before = record(UNTRAINED, 0, [i < 5 for i in range(20)])
     found = difference(study(*runs, before), "sudoku", "diffpo", UNTRAINED, SAMPLED)
     assert (found.mean, found.seeds) == (pytest.approx(0.95 - 0.25), 4)
-    alone = crossed(np.stack([r.answers["sampled"].bits for r in runs]))
+    alone = by_itself(np.stack([r.answers["sampled"].bits for r in runs]))
     assert found.parts[0] == pytest.approx(alone.parts[0]) and found.parts[1][0] == 0
 
 
@@ -585,7 +424,108 @@ def test_runs_that_choose_do_not_see_the_held_out_problems(tmp_path, monkeypatch
     assert asked and not any(prompts & set(held_out(SUDOKU, SCALE)["prompt"]) for prompts in asked)
 
 
+# The tables.
+
+
+def cells(lines):
+    """The rows of a table, by their first cell."""
+    split = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {own[0].strip("`"): dict(zip(split[0][1:], own[1:], strict=True)) for own in split[2:]}
+
+
+def ten(right):
+    return [n < right for n in range(10)]
+
+
+def test_table_of_a_group():
+    before = record(UNTRAINED, 0, ten(2))
+    made = [before]
+    for seed, right in enumerate((8, 9, 10)):
+        ours = record("diffpo", seed, ten(right), **{"bound 0.1": Answers.pack(ten(right - 1), 3.0)})
+        made += [ours, replace(record("diffu-grpo", seed, ten(7)), seconds=5.0)]
+    table = cells(tables.table(study(*made), "methods", "sudoku"))
+    assert list(table) == ["diffu-grpo", "diffpo"]
+    ours = table["diffpo"]
+    assert (ours["seeds"], ours["sampled"], ours["greedy"], ours["one per pass"]) == ("3", "90.0", "80.0", "90.0")
+    assert ours["passes"] == "3.00" and ours["in 2 passes"] == "90.0" and ours["time"] == "2.00"
+    # From 0.2 to what there is after one of two updates, and then the same: (0.2 + r) / 4 + r / 2.
+    assert ours["curve"] == f"{100 * (0.05 + 0.75 * 0.9):.1f}"
+    low, high = difference(study(*made), "sudoku", "diffpo", "diffu-grpo", in_passes(2.0)).interval
+    assert ours["difference from `diffu-grpo`"] == f"+20.0 ({100 * low:+.1f} … {100 * high:+.1f})"
+    assert table["diffu-grpo"]["p"] == table["diffu-grpo"]["difference from `diffu-grpo`"] == ""
+
+
+def test_table_of_learned_thresholds():
+    base = spread_record("diffpo-speed", 0, [9, 8, 7, 6, 5, 4, 3, 2], [9, 9, 9, 9, 8, 7, 6, 4])
+    before = spread_record(UNTRAINED, 0, [9, 8, 7, 6, 5, 4, 3, 2], [8, 8, 8, 8, 6, 5, 4, 3])
+    joint = record("diffpo-joint", 0, ten(5), learned=Answers.pack(ten(9), 4.5))
+    table = cells(tables.learned_table(study(base, before, joint), "threshold", "sudoku"))
+    assert list(table) == ["diffpo-joint"]
+    assert (table["diffpo-joint"]["accuracy"], table["diffpo-joint"]["passes, by seed"]) == ("90.0", "4.50")
+    found = [table["diffpo-joint"][f"difference from {what}"] for what in ("`untrained`",)]
+    found += [table["diffpo-joint"][f"from {what}"] for what in ("`diffpo-speed`", "its own bounds")]
+    # Half way between two of their points; its own bounds are all at two passes.
+    assert [cell.split()[0] for cell in found] == ["+35.0", "+15.0", "+40.0"]
+
+
+def test_table_of_speed():
+    before = spread_record(UNTRAINED, 0, [9, 7, 5, 3], [9, 8, 6, 4])
+    runs = [spread_record("diffpo", s, [9, 7, 5, 3], [10, 10, n, 4]) for s, n in enumerate((9, 8))]
+    runs.append(spread_record("diffpo", 2, [9, 7, 5, 3], [8, 8, 7, 4]))
+    lines = tables.speed_table(study(before, *runs), "sudoku")
+    table = cells(lines)
+    assert lines[0].startswith("| to 88.0 % |")  # the best of the untrained model, 90 %, less two points
+    # 88 % lies at 4/5 of the way from 4 to 9 of ten in 3 to 5 passes, and from 8 to 10 in 5 to 7.
+    least, most = 3 + 2 * 4.8 / 5, 5 + 2 * 0.8 / 2
+    assert table["diffpo"] == {
+        "passes": f"{(least + most) / 2:.2f}",
+        "least – most": f"{least:.2f} – {most:.2f}",
+        "seeds that get there": "2 of 3",
+    }
+    assert table[UNTRAINED]["passes"] == "8.60"
+
+
+def test_table_of_learning_rates(tmp_path):
+    searched(tmp_path, "diffpo", {2e-4: 10, 4e-4: 12, 8e-4: 9}.get)
+    save(tmp_path, record(f"dmpo.choosing@{1e-4:g}", SEED, [n < 3 for n in range(20)]))
+    table = cells(tuning_table(Study.read(tmp_path), "sudoku"))
+    assert table["diffpo"] == {"0.0001": "", "0.0002": "50.0", "0.0004": "**60.0**", "0.0008": "45.0"}
+    assert table["dmpo"] == {"0.0001": "15.0", "0.0002": "", "0.0004": "", "0.0008": ""}  # not at its end
+
+
+def test_table_of_power():
+    """More seeds find smaller differences, and one test smaller ones than the strictest of many."""
+    rng = np.random.default_rng(11)
+    keys = ("diffpo", "diffu-grpo", "diffpo-mf", "diffpo-unweighted", "agrpo", "dmpo")
+    made = study(*(record(k, s, list(rng.random(1000) < 0.5 + 0.05 * rng.random())) for k in keys for s in range(3)))
+    table = cells(tables.power_table(made, judge(made)))
+    alone = [float(row["a single test"]) for row in table.values()]
+    strictest = [float(next(v for k, v in row.items() if k.startswith("the strictest"))) for row in table.values()]
+    assert list(table) == ["3", "5", "8", "12"]
+    assert alone == sorted(alone, reverse=True) and alone[0] > alone[-1]
+    assert all(a < b for a, b in zip(alone, strictest, strict=True))
+
+
 # The page.
+
+
+@pytest.mark.parametrize("variant", ["diffpo", "dmpo"])
+def test_a_committed_run_repeats(variant, tmp_path):
+    """Its first updates, made again with what is there now. Another processor may round otherwise: a tolerance."""
+    was = Study.read().seeds("sudoku", variant)[SEEDS[0]]
+    scale, rate = FULL["sudoku"], was.settings["learning_rate"]
+    trainer = make_trainer(VARIANTS[variant], SUDOKU, scale, was.seed, str(tmp_path), rate)
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_training_stop = state.global_step == 3
+
+    trainer.add_callback(Stop())
+    trainer.train()
+    logs = [entry for entry in trainer.state.log_history if "reward" in entry]
+    accuracy = [entry["rewards/sudoku_reward/mean"] for entry in logs]
+    assert accuracy == pytest.approx(was.rollouts["accuracy"][:3], abs=0.03)
+    assert [entry["sampler/nfe"] for entry in logs] == pytest.approx(was.rollouts["passes"][:3], abs=0.1)
 
 
 def test_the_page_has_the_tables_that_the_records_give():
