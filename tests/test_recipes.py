@@ -131,14 +131,19 @@ TEXTS = {
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        # By the papers, of a right answer, a wrong one of the right kind, and one that is none.
-        ("dmpo/gsm8k", (4.0, 2.0, 0.0)),
+        # By the papers and their code, of a right answer, a wrong one of the right kind, and one that is none.
+        ("diffu_grpo/gsm8k", (4.0, 2.0, 0.0)),
+        ("dmpo/gsm8k", (3.0, 1.0, 0.0)),
         ("dmpo/countdown", (1.0, 0.1, 0.0)),
         ("dmpo/sudoku", (1.0, 1 / 3, 0.0)),
         ("dmpo/math500", (2.5, 0.5, 0.0)),
         ("agrpo/gsm8k", (4.0, 1.0, 0.0)),
         ("agrpo/sudoku", (4.0, 2.0, 1.0)),
         ("uni_grpo/gsm8k", (2.5, 0.5, 0.0)),
+        ("espo/gsm8k", (1.0, 0.0, 0.0)),
+        ("espo/countdown", (1.0, 0.1, 0.0)),
+        ("just_grpo/gsm8k", (2.0, 0.0, 0.0)),
+        ("trace_rl/math500", (1.0, 0.0, 0.0)),
     ],
 )
 def test_what_is_paid_is_what_the_paper_pays(name, expected, tmp_path):
