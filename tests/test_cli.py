@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from accelerate.commands import launch
+from rich.text import Text
 
 from trl_diffusion import embedded
 from trl_diffusion.cli import chat, run_record, train
@@ -365,6 +366,15 @@ def test_the_canvas_fills_in_before_ones_eyes():
     masks = [frame.count(MASK) for frame in frames]
     assert len(masks) > 1 and masks[0] > 0 and masks[-1] == 0 and masks == sorted(masks, reverse=True)
     assert is_solution(PUZZLE[:-1], frames[-1].strip())
+    # Digits keep their colours: of each place, in the order of the frames.
+    lines = re.split(r"[\r\n]+", text)
+    coloured = [Text.from_ansi(line) for line in lines if ";48;2;" in line and "tokens in" not in line]
+    colours = [
+        {span.start: span.style.bgcolor.name for span in frame.spans if frame.plain[span.start].isdigit()}
+        for frame in coloured
+    ]
+    assert len(colours) > 1 and len(set(colours[-1].values())) > 1
+    assert all(earlier.items() <= colours[-1].items() for earlier in colours)
 
 
 class Parrot:
