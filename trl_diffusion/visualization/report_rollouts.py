@@ -46,7 +46,7 @@ def rollouts_section(rows: Iterable[Row], rewards: Sequence[str], max_prompts: i
         return ""
     shown = "".join(_pair(pair, rewards) for pair in pairs[:max_prompts])
     title = f"The same prompts early and late in training ({len(pairs[:max_prompts])} of {len(pairs)})"
-    note = "One completion each; rewards and passes are means over the prompt's completions in that update."
+    note = "The first completion of each; rewards and passes are means over all of the prompt in that update."
     return f"<details><summary>{title}</summary><p>{note}</p>{shown}</details>"
 
 
