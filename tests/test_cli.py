@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from accelerate.commands import launch
+from rich.text import Text
 
 from trl_diffusion import embedded
 from trl_diffusion.cli import chat, run_record, train
@@ -365,6 +367,15 @@ def test_the_canvas_fills_in_before_ones_eyes():
     masks = [frame.count(MASK) for frame in frames]
     assert len(masks) > 1 and masks[0] > 0 and masks[-1] == 0 and masks == sorted(masks, reverse=True)
     assert is_solution(PUZZLE[:-1], frames[-1].strip())
+    # Digits keep their colours: of each place, in the order of the frames.
+    lines = re.split(r"[\r\n]+", text)
+    coloured = [Text.from_ansi(line) for line in lines if ";48;2;" in line and "tokens in" not in line]
+    colours = [
+        {span.start: span.style.bgcolor.name for span in frame.spans if frame.plain[span.start].isdigit()}
+        for frame in coloured
+    ]
+    assert len(colours) > 1 and len(set(colours[-1].values())) > 1
+    assert all(earlier.items() <= colours[-1].items() for earlier in colours)
 
 
 class Parrot:
@@ -625,6 +636,24 @@ def test_a_run_may_move_to_other_machines(tmp_path):
     run_record.check_same_run(tmp_path, settings(2, per_device_train_batch_size=4))
     with pytest.raises(ValueError, match="temperature"):
         run_record.check_same_run(tmp_path, settings(2, temperature=0.5))
+
+
+def test_what_a_report_says_of_a_run(tmp_path, capsys):
+    """Versions, and the settings that are not the defaults."""
+    folder, page = tmp_path / "out", tmp_path / "page.html"
+    assert run(*TRAIN, "--output_dir", folder, "--max_steps", 1, "--beta", 0.125) == 0
+    record = run_record.read(folder)
+    assert record["versions"]["torch"] == torch.__version__ and record["versions"]["device"]
+    defaults = run_record.defaults("diffpo")
+    assert defaults.keys() == record["settings"].keys() and defaults["beta"] == 0
+    assert run("report", "--output_dir", folder, "--output_file", page) == 0
+    text = page.read_text()
+    assert "<dd>diffpo</dd>" in text and "<dd>embedded/sudoku</dd>" in text and torch.__version__ in text
+    assert '<th scope="row">beta</th><td>0.125</td><td>0.0</td>' in text
+    record["settings"]["method"] = "of another version"
+    run_record.write(folder, record["settings"])
+    assert run("report", "--output_dir", folder, "--output_file", page) == 0
+    assert "of another version" in page.read_text() and "not the method" not in page.read_text()
 
 
 def test_a_speed_bonus_pays_for_right_answers_alone():

@@ -103,7 +103,9 @@ def run(words: Sequence[str]) -> int:
         if args.picture:
             from ..evaluation.plots import plot_frontiers
 
-            plot_frontiers(points, args.picture, title=task_args.task)
+            plot_frontiers(
+                points, args.picture, title=task_args.task, problems=f"{task_args.task}, {task_args.split} split"
+            )
     return 0
 
 
