@@ -15,14 +15,15 @@ import pytest
 from accelerate.commands import launch
 
 from trl_diffusion import embedded
-from trl_diffusion.cli import chat, run_record, train
+from trl_diffusion.cli import chat, run_record, train_checks, train_options
 from trl_diffusion.cli.arguments import TaskArguments, load_problems
 from trl_diffusion.cli.completion import words_for
 from trl_diffusion.cli.main import COMMANDS, main
 from trl_diffusion.cli.parsing import parse
-from trl_diffusion.cli.train import TrainArguments, method_names, methods
+from trl_diffusion.cli.train_options import TrainArguments, method_names, methods
 from trl_diffusion.evaluation import load_generations, load_sweep
 from trl_diffusion.tasks.sudoku import is_solution
+from trl_diffusion.trainer import DiffusionGRPOConfig
 from trl_diffusion.visualization.canvas import MASK
 
 
@@ -53,7 +54,16 @@ def test_what_there_is(capsys, words):
         ("train diffpo --learning_rate much", "--learning_rate"),
         ("train diffpo --learning_rat 1", "did you mean --learning_rate?"),
         ("eval --task sudoku", "--model_name_or_path"),
-        ("inspect", "model"),
+        ("inspect", "required: MODEL"),
+        ("generate --num_samples some", "error: argument --num_samples: invalid int value: 'some'"),
+        ("eval --unmasking best", "invalid choice: 'best' (choose from 'entropy_bound', 'confidence_threshold', 'low"),
+        ("train agrpo --unmasking best", "'random', 'left_to_right')"),
+        ("train diffpo --regime both", "--regime: invalid choice: 'both' (choose from 'model', 'sampler', 'joint')"),
+        ("train diffpo --threshold_head=fine", "(choose from 'grid', 'continuous')"),
+        ("train dmpo --weight_baseline mean", "(choose from 'none', 'group', 'negative', 'model')"),
+        ("eval --approximate_cache full", "(choose from 'prefix', 'dual')"),
+        ("eval --split validation", "(choose from 'train', 'test')"),
+        ("train diffpo --use_vlm true", "unrecognised: --use_vlm"),
         ("inspect embedded/sudoku --batch_siz 4", "did you mean --batch_size?"),
     ],
 )
@@ -70,6 +80,61 @@ def test_every_command_explains_itself(capsys, command):
     assert f"trl-diffusion {command}" in out and len(out.splitlines()) > 2
 
 
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("command", ["--help", *(f"{command} --help" for command in [*COMMANDS, "train diffpo"])])
+def test_help_fits_the_terminal(capsys, monkeypatch, command, width):
+    """A usage line that one can read, and no line that the terminal would break."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run(*command.split()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("usage: trl-diffusion") and lines.index("") <= 3 and len(lines) < 250
+    assert not [line for line in lines if len(line) > width]
+
+
+@pytest.mark.parametrize(
+    "command", ["eval", "frontier", "generate", "chat", "score", "report", "inspect", "train diffpo"]
+)
+def test_help_is_made_for_reading(capsys, command):
+    """Examples, groups, one spelling of each option, and every option described."""
+    run(*command.split(), "--help")
+    out = capsys.readouterr().out
+    assert f"examples:\n    trl-diffusion {command} " in out
+    assert len(re.findall(r"^\S.*:$", out, re.M)) > 2 and not re.search(r"--\w+-\w", out)
+    lines = out.splitlines()
+    options = [i for i, line in enumerate(lines) if line.startswith("  -")]
+    assert len(options) > 5
+    assert all(re.search(r"\S  +\S", lines[i]) or lines[i + 1].startswith(" " * 30) for i in options)
+
+
+def test_help_says_the_defaults(capsys):
+    run("eval", "--help")
+    out = " ".join(capsys.readouterr().out.split())
+    assert "--batch_size INT Answers that are decoded, and then kept, at a time. (default: 64)" in out
+    assert "as in [brackets]" in out and "0 is greedy. [0.0]" in out and "in tokens. [the task's]" in out
+    run("generate", "--help")
+    assert "0 is greedy. [1.0]" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_help_of_a_method_has_what_the_method_takes(capsys, method):
+    """In short its own options, the sampler's and the usual ones; the others on demand; nothing that it refuses."""
+    shown = {}
+    for option in ("--help", "--help_all"):
+        assert run("train", method, option) == 0
+        shown[option] = capsys.readouterr().out
+    short, full = (set(re.findall(r"^  --(\w+)", text, re.M)) for text in shown.values())
+    config = methods()[method][0]
+    refused = set(config.refused())
+    usual = {*train_options.MODEL, *train_options.TRAINING, *train_options.LOSS, *train_options.LOGGING}
+    own = {*config.__annotations__, *DiffusionGRPOConfig.__annotations__, *train_options.ROLLOUTS}
+    own = {name for name in own if not name.startswith("_")}
+    assert short - {"config", "help_all"} == (own | usual | set(TrainArguments.__annotations__)) - refused
+    assert short < full and {"adam_beta1", "use_dora", "hub_token"} <= full - short
+    assert not full & refused and not any(name.startswith("vllm") for name in full)
+    hidden = int(re.search(r"--help_all` also shows [^,]*, (\d+) options", " ".join(shown["--help"].split()))[1])
+    assert hidden == len(full - short) and "--help_all`" not in shown["--help_all"]
+
+
 @pytest.mark.parametrize(
     "words, code",
     [
@@ -82,6 +147,8 @@ def test_every_command_explains_itself(capsys, command):
         ("eval --help", 0),
         ("frontier --models x", 2),
         ("score --help", 0),
+        ("inspect --help", 0),
+        ("inspect", 2),
         ("generate --prompt 1", 2),
     ],
 )
@@ -126,13 +193,12 @@ def test_a_process_of_its_own(tmp_path):
     [
         (("generate", "--prompt", "1"), 2, "required: --model_name_or_path"),
         (("generate", *MODEL, "--prompt", "1", "--temprature", "0"), 2, "--temprature (did you mean --temperature?)"),
-        (("generate", *MODEL, "--prompt", "1", "--unmasking", "best"), 1, "`unmasking` must be one of"),
         (("generate", *MODEL, "--prompt", "1" * 60), 1, "more than the 64 positions"),
         (("generate", *MODEL, "--prompt", "1", "--num_samples", "0"), 1, "`--num_samples` must be at least 1"),
         (("generate", "--model_name_or_path", "embedded/chess", "--prompt", "1"), 1, "no embedded model for 'chess'"),
         (("generate", *MODEL, "--prompt", ""), 1, "`--prompt` is empty"),
         (("generate", *MODEL, "--prompt", "1", "--device", "gpu"), 1, "`--device gpu` cannot be used"),
-        (("generate", *MODEL, "--prompt", "1", "--dtype", "half a byte"), 1, "`--dtype` must be 'auto'"),
+        (("generate", *MODEL, "--prompt", "1", "--dtype", "half a byte"), 2, "choose from 'auto', 'bfloat16'"),
         (("generate", *MODEL, "--prompt", "1", "--config"), 1, "`--config` needs a value"),
         (("generate", "--model_name_or_path", "/nope/x", "--prompt", "1"), 1, "The folder '/nope/x' does not exist"),
         (("train", "diffpo", "--model_name_or_path", "nope/", "--task", "sudoku"), 1, "The folder 'nope/' does not"),
@@ -243,6 +309,7 @@ def test_mistakes_are_named_without_a_traceback(capsys, tmp_path, monkeypatch, w
         (b"prompt: 0123", 2, "`prompt` must be text, and is 83 in the file: put it in quotes"),
         (b"learned_threshold: off", 2, "`learned_threshold` must be text, and is False"),
         (b"num_samples: 2.5", 2, "invalid int value: '2.5'"),
+        (b"unmasking: best", 2, "argument --unmasking: invalid choice: 'best' (choose from 'entropy_bound'"),
         (b"top_k: [3]", 2, "invalid int value: '[3]'"),
     ],
 )
@@ -297,8 +364,10 @@ def test_a_file_and_the_command_line_mean_the_same(tmp_path):
 
     words = ["--models", "one", "--task", "sudoku", "--output_file", "x", "--entropy_bounds", "1e-1", "1"]
     (tmp_path / "list.yaml").write_text("models: one\ntask: sudoku\noutput_file: x\nentropy_bounds: [1e-1, 1]\n")
-    parser = frontier.make()
-    assert parse(parser, ["--config", str(tmp_path / "list.yaml")]) == parse(frontier.make(), words)
+    from_file, from_words = (
+        parse(frontier.make(), line) for line in (["--config", str(tmp_path / "list.yaml")], words)
+    )
+    assert list(map(vars, from_file)) == list(map(vars, from_words))
 
 
 def test_options_of_a_task(capsys, tmp_path):
@@ -629,7 +698,7 @@ def test_a_run_may_move_to_other_machines(tmp_path):
 
 def test_a_speed_bonus_pays_for_right_answers_alone():
     arguments = TrainArguments(task="sudoku", style="reasoning", train_size=1, speed_bonus=0.5)
-    dataset, (accuracy, form) = train._problems(arguments, "a-large-model", 10)
+    dataset, (accuracy, form) = train_checks.problems(arguments, "a-large-model", 10)
     grid, puzzle = dataset["solution"][0], dataset["puzzle"][0]
     texts = [f"<reasoning>so</reasoning><answer>{text}</answer>" for text in (grid, grid, "1" * 16)]
     batch = {"completions": [[{"role": "assistant", "content": text}] for text in texts], "puzzle": [puzzle] * 3}

@@ -72,7 +72,7 @@ def config(tmp_path, cls=DiffuGRPOConfig, **options):
         ({"top_entropy_quantile": 0.2}, "`top_entropy_quantile=0.2`"),
         ({"cast_lm_head_to_fp32": True}, "`cast_lm_head_to_fp32=True`"),
         ({"use_liger_kernel": True}, "`use_liger_kernel=True`"),
-        ({"pad_to_multiple_of": 8}, "`pad_to_multiple_of`"),
+        ({"pad_to_multiple_of": 8}, "`pad_to_multiple_of=8` is not supported"),
         ({"max_completion_length": None}, "`max_completion_length` must be set"),
         ({"temperature": 0.0}, "`temperature=0.0`"),
         ({"block_length": 5}, "`max_completion_length` (8) must be a multiple of `block_length` (5). Set"),
