@@ -172,10 +172,11 @@ def test_a_process_of_its_own(tmp_path):
         "from transformers import AutoConfig\n\nprint(type(AutoConfig.for_model('llada')).__name__)\n"
         "def reward(completions, **kwargs):\n    return [0.0] * len(completions)\n"
     )
+    words = [str(word) for word in TRAIN if word != "--use_cpu"]
     commands = [
         ["score", "--generations", "x.jsonl", "--reward", "mine:reward"],
         ["inspect", "embedded/sudoku"],
-        [*map(str, TRAIN), "--output_dir", "out", "--max_steps", "1", "--disable_tqdm", "true"],
+        [*words, "--output_dir", "out", "--max_steps", "1", "--disable_tqdm", "true", "--regime", "joint"],
         ["report", "--output_dir", "out", "--output_file", "report.html"],
     ]
     program = f"from trl_diffusion.cli.main import main\nprint('codes', *[main(words) for words in {commands}])"
@@ -184,8 +185,9 @@ def test_a_process_of_its_own(tmp_path):
     assert lines[0] == "LLaDAConfig" and lines[-1] == "codes 1 0 0 0", result.stderr[-2000:]
     first, *others = result.stderr.splitlines()
     assert "x.jsonl does not exist" in first
-    for chatter in ("Loading weights", "Writing model shards", "kernels-community"):
-        assert chatter not in result.stderr, others
+    chatter = ("Loading weights", "Writing model shards", "kernels-community", "LOAD REPORT", "Setting accelerator")
+    for noise in (*chatter, "pin_memory"):
+        assert noise not in result.stderr + result.stdout, others
 
 
 @pytest.mark.parametrize(
@@ -448,7 +450,7 @@ class Parrot:
         self.sampler.config = config
 
     def say(self, messages, seed):
-        if len(messages[-1]["content"]) > 20:
+        if len(messages if isinstance(messages, str) else messages[-1]["content"]) > 20:
             raise ValueError("Too long.")
         return [str(len(messages))]
 
@@ -485,7 +487,14 @@ def test_a_conversation(capsys):
     config = parrot.sampler.config
     assert config.entropy_bound == 0.5 and "threshold 0.5" in out
     assert (config.stop_at_eos, config.top_k, config.eos_token_ids) == (True, None, ())
-    for part in ("Too long. /clear", "`entropy_bound`", "There is no setting 'nothing'", "invalid int", "/exit"):
+    for part in (
+        "Too long. /clear begins",
+        "/clear     ",
+        "`entropy_bound`",
+        "There is no setting 'nothing'",
+        "invalid int",
+        "/exit",
+    ):
         assert part in out, part
     for part in (*SETTINGS.values(), "top_k 5\ntop_k None\n"):
         assert part in out, part
@@ -607,6 +616,20 @@ def test_frontier(capsys, tmp_path):
     assert (tmp_path / "picture.png").stat().st_size > 10_000
     assert set(load_sweep(tmp_path / "points.jsonl")) == {"one", "two"}
     assert run("frontier", *models[:-4], "one", "one", *words) == 1
+
+
+def test_a_model_without_a_template_has_no_conversation_to_clear(capsys):
+    lines = ["x" * 30, "/what", "/clear", "1"]
+
+    def read(prompt):
+        if not lines:
+            raise EOFError
+        return lines.pop(0)
+
+    assert len(chat.converse(Parrot(), None, 0, read, raw=True)) == 2
+    out = capsys.readouterr().out
+    assert out.startswith("Too long.\n") and "/clear" not in out and out.count("/exit") == 2
+    assert "/clear" not in chat.commands(raw=True) and "/clear" in chat.commands(raw=False)
 
 
 TRAIN = (

@@ -21,6 +21,7 @@ HELP = """/set name value   decode otherwise, such as: /set entropy_bound 0.3
 /show             how it is decoded now
 /clear            begin a new conversation
 /exit             leave (so does Ctrl-D)"""
+CLEAR = "/clear            begin a new conversation\n"
 NO_TEMPLATE = """This model has no chat template: what you type is completed as it is, each time anew."""
 DESCRIPTION = f"""Talk to a model, and watch the canvas fill in: colours tell early from late. Within the conversation:
 
@@ -58,9 +59,15 @@ def run(words: Sequence[str]) -> int:
     if args.system is not None and not tokenizer.chat_template:
         raise ValueError("`--system` needs a chat template, which this model has not.")
     speaker = Speaker(model, tokenizer, decoder_of(model, decoding, **CANVAS))
-    print(HELP if tokenizer.chat_template else f"{HELP}\n{NO_TEMPLATE}")
-    converse(speaker, args.system, args.seed, input, raw=not tokenizer.chat_template)
+    raw = not tokenizer.chat_template
+    print(commands(raw), *([NO_TEMPLATE] if raw else []), sep="\n")
+    converse(speaker, args.system, args.seed, input, raw)
     return 0
+
+
+def commands(raw: bool) -> str:
+    """What can be asked for. Where each line is completed by itself there is nothing to clear."""
+    return HELP.replace(CLEAR, "") if raw else HELP
 
 
 def converse(
@@ -93,27 +100,29 @@ def converse(
             return messages
         if said == "/exit":
             return messages
-        if said == "/clear":
+        if said == "/clear" and not raw:
             messages = list(beginning)
         elif said.startswith("/"):
-            print(_obey(speaker, said.split()))
+            print(_obey(speaker, said.split(), commands(raw)))
         elif said:
             messages.append({"role": "user", "content": said})
             try:
                 (answer,) = speaker.say(said if raw else messages, seed + len(messages))
             except ValueError as error:  # too long
-                print(f"{error} /clear begins a new conversation.")
                 messages.pop()
+                print(
+                    f"{error} /clear begins a new conversation." if messages[len(beginning) :] and not raw else error
+                )
                 continue
             messages.append({"role": "assistant", "content": answer})
 
 
-def _obey(speaker: Speaker, words: list[str]) -> str:
+def _obey(speaker: Speaker, words: list[str], commands: str) -> str:
     config = speaker.sampler.config
     if words[0] == "/show":
         return "\n".join(f"{name} {value}" for name, value in config.describe().items())
     if words[0] != "/set" or len(words) != 3:
-        return HELP
+        return commands
     name, text = words[1:]
     parser = _settings()
     action = next((action for action in parser._actions if action.dest == name), None)
