@@ -64,6 +64,8 @@ def test_what_there_is(capsys, words):
         ("eval --approximate_cache full", "(choose from 'prefix', 'dual')"),
         ("eval --split validation", "(choose from 'train', 'test')"),
         ("train diffpo --use_vlm true", "unrecognised: --use_vlm"),
+        ("train --task sudoku", "needs a method, before its options: one of agrpo, "),
+        ("eval --modle_name_or_path x --task sudoku", "--modle_name_or_path (did you mean --model_name_or_path?)"),
         ("inspect embedded/sudoku --batch_siz 4", "did you mean --batch_size?"),
     ],
 )
@@ -249,6 +251,11 @@ def test_a_process_of_its_own(tmp_path):
             "`--confidence_threshold` has no effect under",
         ),
         (("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--report_to", "wandb"), 1, "the package `wandb`: `pip"),
+        (
+            ("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--report_to", "wand"),
+            1,
+            "`--report_to wand`: there is",
+        ),
         (
             ("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--num_generations", "7"),
             1,

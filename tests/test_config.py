@@ -3,13 +3,14 @@
 
 import dataclasses
 import re
+import sys
 
 import pytest
 from datasets import Dataset
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import GPT2Config, GPT2LMHeadModel
-from trl import GRPOConfig
+from trl import GRPOConfig, TrlParser
 
 from trl_diffusion import (
     DiFFPOConfig,
@@ -19,6 +20,8 @@ from trl_diffusion import (
     DiffusionGRPOConfig,
     DiffusionGRPOTrainer,
 )
+from trl_diffusion.generation.config import RULE_NAMES
+from trl_diffusion.generation.unmasking import RULES, SCHEDULED_RULES
 from trl_diffusion.trainer import base_config
 from trl_diffusion.trainer.trl_hooks import contract
 
@@ -342,3 +345,16 @@ def test_untested_trl_is_warned_about(monkeypatch):
     monkeypatch.setattr(contract.trl, "__version__", "1.99.0")
     with pytest.warns(UserWarning, match=r"trl 1\.99\.0 is untested"):
         contract.check_trl()
+
+
+def test_rules_of_ones_own_are_choices(monkeypatch):
+    """In scripts with TRL's parser, too; those of the package are known without PyTorch."""
+    words = ["--output_dir", "x", "--use_cpu", "true", "--unmasking", "mine"]
+    with pytest.raises(SystemExit):
+        TrlParser([DiffuGRPOConfig]).parse_args_and_config(words)
+    with monkeypatch.context() as patch:
+        patch.setitem(SCHEDULED_RULES, "mine", SCHEDULED_RULES["random"])
+        (config,) = TrlParser([DiffuGRPOConfig]).parse_args_and_config(words)
+        assert config.unmasking == "mine" and "mine" in RULE_NAMES
+    monkeypatch.delitem(sys.modules, "trl_diffusion.generation.unmasking")
+    assert list(RULE_NAMES) == list(RULES)

@@ -164,9 +164,14 @@ def parse(parser: TrlParser, words: Sequence[str]) -> tuple[Any, ...]:
     Raises:
         `SystemExit`: With the code 2, if there are words that mean nothing.
     """
+    # Before what is missing, which may be what was misspelt.
+    known = options_of(parser)
+    misspelt = [word for word in words if word.startswith("--") and word != "--" and word.split("=")[0] not in known]
+    if misspelt:
+        parser.error(unrecognised(misspelt, known))
     *parsed, unknown = parser.parse_args_and_config(list(words), return_remaining_strings=True)
     if unknown:
-        parser.error(unrecognised(unknown, options_of(parser)))
+        parser.error(unrecognised(unknown, known))
     register_models()
     return tuple(parsed)
 

@@ -36,14 +36,14 @@ model, data and settings may not have changed, but for its length, and for where
 
 def run(words: Sequence[str]) -> int:
     names = method_names()
-    if not words:
-        raise UsageError(f"`train` needs a method: one of {', '.join(names)}.")
-    if words[0] in ("-h", "--help"):
+    if words[:1] in (["-h"], ["--help"]):
         what = "Train a model by a method, on a task or on a dataset of your own."
         more = "`trl-diffusion train <method> --help` describes the options of a method: its own, and TRL's."
         listed = {name: summary(name) for name in names}
         print(overview("trl-diffusion train <method>", what, "methods", listed, examples("diffpo"), more))
         return 0
+    if not words or words[0].startswith("-"):
+        raise UsageError(f"`train` needs a method, before its options: one of {', '.join(names)}.")
     if words[0] not in names:
         raise UsageError(f"{unrecognised(words[:1], names)}; methods are {', '.join(names)}.")
     return _run(words[0], list(words[1:]), *methods()[words[0]])

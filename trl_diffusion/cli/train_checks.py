@@ -36,13 +36,21 @@ def in_options(error: ValueError) -> ValueError:
 
 def check_trackers(names: Sequence[str]) -> None:
     """
+    What would be found when the model is loaded.
+
     Raises:
-        `ImportError`: If the package of a tracker is not installed, which would be found when the model is loaded.
+        `ValueError`: If there is no such tracker.
+        `ImportError`: If its package is not installed.
     """
     from transformers.integrations import get_available_reporting_integrations
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
     installed = get_available_reporting_integrations()
     for name in names:
+        if name not in INTEGRATION_TO_CALLBACK:
+            raise ValueError(
+                f"`--report_to {name}`: there is none of this name, only {', '.join(INTEGRATION_TO_CALLBACK)}."
+            )
         if name in _TRACKERS and name not in installed:
             package = _TRACKERS[name]
             raise ImportError(
