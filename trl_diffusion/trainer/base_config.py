@@ -44,6 +44,13 @@ _REFUSED_WITH_PASSES = {
     "loss_type": ("vespo", "luspo"),
 }
 
+# What TRL itself would refuse only when rollouts have been made.
+_CHOICES = {
+    "loss_type": ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
+    "importance_sampling_level": ("token", "sequence"),
+    "scale_rewards": ("group", "batch", "none"),
+}
+
 # Options of TRL's losses.
 _REFUSED_WITH_OWN_LOSS = dict.fromkeys(
     (
@@ -222,6 +229,8 @@ class DiffusionGRPOConfig(GRPOConfig):
             self.bf16 = not self.fp16 and not self.use_cpu and is_torch_bf16_gpu_available()
         self._check_sampler_options()
         super().__post_init__()
+        for name, choices in _CHOICES.items():
+            self._require_choice(name, choices)
 
     def __getstate__(self) -> dict[str, Any]:
         # transformers pickles its arguments into `training_args.bin`, which is pushed beside the model.
