@@ -72,7 +72,8 @@ def test_what_there_is(capsys, words):
 def test_a_typo_is_answered_in_one_line(capsys, words, message):
     assert run(*words.split()) == 2
     out, err = capsys.readouterr()
-    assert not out and len(err.splitlines()) == 1 and message in err
+    assert not out and len(err.splitlines()) == 1
+    assert message.replace("'", "") in err.replace("'", "")  # newer Pythons do not quote choices
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "train diffpo"])
@@ -127,6 +128,8 @@ def test_help_of_a_method_has_what_the_method_takes(capsys, method):
     short, full = (set(re.findall(r"^  --(\w+)", text, re.M)) for text in shown.values())
     config = methods()[method][0]
     refused = set(config.refused())
+    if "unmasking" in refused:
+        refused |= {"entropy_bound", "confidence_threshold"}  # which only some rules read
     usual = {*train_options.MODEL, *train_options.TRAINING, *train_options.LOSS, *train_options.LOGGING}
     own = {*config.__annotations__, *DiffusionGRPOConfig.__annotations__, *train_options.ROLLOUTS}
     own = {name for name in own if not name.startswith("_")}
@@ -202,7 +205,7 @@ def test_a_process_of_its_own(tmp_path):
         (("generate", "--model_name_or_path", "embedded/chess", "--prompt", "1"), 1, "no embedded model for 'chess'"),
         (("generate", *MODEL, "--prompt", ""), 1, "`--prompt` is empty"),
         (("generate", *MODEL, "--prompt", "1", "--device", "gpu"), 1, "`--device gpu` cannot be used"),
-        (("generate", *MODEL, "--prompt", "1", "--dtype", "half a byte"), 2, "choose from 'auto', 'bfloat16'"),
+        (("generate", *MODEL, "--prompt", "1", "--dtype", "half a byte"), 2, "--dtype: invalid choice: 'half a byte'"),
         (("generate", *MODEL, "--prompt", "1", "--config"), 1, "`--config` needs a value"),
         (("generate", "--model_name_or_path", "/nope/x", "--prompt", "1"), 1, "The folder '/nope/x' does not exist"),
         (("train", "diffpo", "--model_name_or_path", "nope/", "--task", "sudoku"), 1, "The folder 'nope/' does not"),
@@ -318,7 +321,7 @@ def test_mistakes_are_named_without_a_traceback(capsys, tmp_path, monkeypatch, w
         (b"prompt: 0123", 2, "`prompt` must be text, and is 83 in the file: put it in quotes"),
         (b"learned_threshold: off", 2, "`learned_threshold` must be text, and is False"),
         (b"num_samples: 2.5", 2, "invalid int value: '2.5'"),
-        (b"unmasking: best", 2, "argument --unmasking: invalid choice: 'best' (choose from 'entropy_bound'"),
+        (b"unmasking: best", 2, "argument --unmasking: invalid choice: 'best' (choose from"),
         (b"top_k: [3]", 2, "invalid int value: '[3]'"),
     ],
 )

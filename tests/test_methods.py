@@ -475,7 +475,6 @@ def test_truncated_rollouts_are_scored_as_truncated(build):
         ("d2", {"num_segments": 0}, ["num_segments"]),
         ("trace_rl", {"steps_per_segment": 0}, ["steps_per_segment"]),
         ("just_grpo", {"unmasking": "random"}, ["unmasking", "left to right"]),
-        ("just_grpo", {"entropy_bound": 0.3}, ["entropy_bound", "left to right"]),
         ("just_grpo", {"max_denoising_steps": 4}, ["max_denoising_steps", "one token per step"]),
         ("diffpo", {"top_k": 5}, ["top_k", "DiFFPOConfig"]),
     ],

@@ -45,7 +45,10 @@ TEXTS = {
 }
 # Options that others switch on, which the trainers refuse.
 IDLE = ("vllm_", "transformers_continuous_batching_", "liger_kernel_", "max_tool_calling_iterations", "log_multimodal")
-_ADAPTIVE_ENTROPY = ("entropy_coef_", "entropy_target")
+SWITCHED = {
+    "use_adaptive_entropy": ("entropy_coef_", "entropy_target"),
+    "unmasking": ("entropy_bound", "confidence_threshold"),
+}
 
 
 @dataclass
@@ -123,9 +126,9 @@ def parser_of(method: str, config: Any, description: str = "") -> Parser:
 
     parser = make_parser(f"train {method}", description, TrainArguments, config, ModelConfig)
     refused = config.refused()
-    idle = (*IDLE, *(_ADAPTIVE_ENTROPY if "use_adaptive_entropy" in refused else ()))
+    idle = [*IDLE, *(name for switch, names in SWITCHED.items() if switch in refused for name in names)]
     for action in parser._actions:
-        if action.dest in refused or action.dest.startswith(idle):
+        if action.dest in refused or action.dest.startswith(tuple(idle)):
             action.help = argparse.SUPPRESS
         else:
             action.help = TEXTS.get(action.dest, action.help)

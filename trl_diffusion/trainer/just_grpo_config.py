@@ -38,7 +38,7 @@ class JustGRPOConfig(DiffusionGRPOConfig):
     loss_type: str = field(default="grpo", metadata={"help": "The loss formulation, see GRPOConfig."})
 
     _exact = True
-    _refused = dict.fromkeys(("unmasking", "entropy_bound", "confidence_threshold"), "it writes from left to right.")
+    _refused = {"unmasking": "it writes from left to right."}
     _many_passes = True
 
     def __post_init__(self):
