@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 DESCRIPTION = """A run on one page that opens from a file: in short, what was run, curves, frontiers, and samples with
 a slider over their steps. Files of the same problems, as before and after, are compared and shown side by side.
 
-    trl-diffusion report --output_dir trained/ --generations before.jsonl after.jsonl --task gsm8k \\
-        --frontier points.jsonl --output_file report.html"""
+examples:
+    trl-diffusion report --output_dir trained/ --output_file report.html
+    trl-diffusion report --output_dir trained/ --frontier points.jsonl \\
+        --generations before.jsonl after.jsonl --task gsm8k \\
+        --output_file report.html"""
 
 
 TABLES = 20  # of completions that are read, of the first and of the last
@@ -31,16 +34,27 @@ TABLES = 20  # of completions that are read, of the first and of the last
 class ReportArguments:
     """What to show, and where."""
 
-    output_file: str = field(metadata={"help": "The HTML file to write."})
+    _argument_group_name = "what to show"
+
+    output_file: str = field(metadata={"help": "The HTML file to write.", "metavar": "FILE"})
     output_dir: str | None = field(
-        default=None, metadata={"help": "Folder of a run: its settings and its last state."}
+        default=None, metadata={"help": "Folder of a run: its settings and its last state.", "metavar": "FOLDER"}
     )
-    generations: list[str] | None = field(default=None, metadata={"help": "Files written by `trl-diffusion eval`."})
-    frontier: str | None = field(default=None, metadata={"help": "File of `trl-diffusion frontier`."})
-    task: str | None = field(default=None, metadata={"help": "The task whose reward judges the generations."})
+    generations: list[str] | None = field(
+        default=None, metadata={"help": "Files written by `trl-diffusion eval`.", "metavar": "FILE"}
+    )
+    frontier: str | None = field(
+        default=None, metadata={"help": "File of `trl-diffusion frontier`.", "metavar": "FILE"}
+    )
+    task: str | None = field(
+        default=None, metadata={"help": "The task whose reward judges the generations.", "metavar": "TASK"}
+    )
     tokenizer: str | None = field(
         default=None,
-        metadata={"help": "Tokenizer of the model that wrote the generations. By default `output_dir`'s."},
+        metadata={
+            "help": "Tokenizer of the model that wrote the generations. By default that of `--output_dir`.",
+            "metavar": "MODEL",
+        },
     )
     title: str | None = field(default=None, metadata={"help": "By default the folder's name."})
     max_samples: int = field(
