@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from .choices import split_choice
+from .clock import parse_time
 from .latex import split_name, tidy
 from .numbers import parse_number
 
@@ -16,7 +18,11 @@ MAX_ANSWER = 300  # characters
 MAX_ITEMS = 20
 
 _OPENERS, _CLOSERS = "([{⟦", ")]}⟧"  # ⟦ ⟧ stand for \{ \}
-_CONNECTIVE = re.compile(r"\\text\s*\{\s*(?:,?\s*(?:and|or)\s*,?|,)\s*\}|(?<![a-zA-Z\\{])(?:and|or)(?![a-zA-Z}])")
+_CONNECTIVE = re.compile(r"\\text\s*\{\s*(?:,?\s*(and|or)\s*,?|,)\s*\}|(?<![a-zA-Z\\{])(and|or)(?![a-zA-Z}])")
+_UNION = re.compile(r"\\cup(?![a-zA-Z])|(?<=[)\]]) ?U ?(?=[(\[])")
+_BUILDER = re.compile(
+    r"⟦\s*(?P<name>[a-z])(?:\s*\\in\s*\\mathbb\s*\{?R\}?)?\s*(?:\\mid|\\vert|\||:)\s*(?P<condition>[^⟦⟧]+)⟧"
+)
 _WORDS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|textrm|operatorname)\s*\{([^{}]*[A-Za-z][^{}]*)\}")
 _MATRIX = re.compile(r"\\begin\{([pbB]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _UNIT_TAIL = re.compile(
@@ -33,20 +39,24 @@ class Answer:
 
     Args:
         kind (`str`):
-            `"number"`, `"words"`, `"list"` (in any order), `"group"` (a pair or an interval), `"union"`, `"matrix"` or
-            `"expression"`.
+            `"number"`, `"time"`, `"words"`, `"list"` (in any order), `"group"` (a pair or an interval), `"union"`,
+            `"matrix"` or `"expression"`.
         value:
-            A [`~trl_diffusion.rewards.numbers.Number`], a text, or a tuple of answers; of a matrix a tuple of those.
+            A [`~trl_diffusion.rewards.numbers.Number`] or [`~trl_diffusion.rewards.clock.Time`], a text, or a tuple of
+            answers; of a matrix a tuple of those.
         name (`str`, *optional*, defaults to `""`):
-            What it was said to be: `x` in `x = 3`.
+            What it was said to be: `x` in `x = 3`, `(C)` in `(C) 12`.
         brackets (`str`, *optional*, defaults to `""`):
             Of a group, such as `"[)"`.
+        connective (`str`, *optional*, defaults to `""`):
+            Of a list: `"and"` or `"or"`, where only that stands in it beside commas.
     """
 
     kind: str
     value: Any
     name: str = ""
     brackets: str = ""
+    connective: str = ""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -63,12 +73,17 @@ def parse_answer(text: str) -> Answer | None:
     """
     if len(text) > MAX_ANSWER:
         return None
-    return parse_part(tidy(text).replace(r"\{", "⟦").replace(r"\}", "⟧"))
+    choice, text = split_choice(tidy(text).replace(r"\{", "⟦").replace(r"\}", "⟧"))
+    answer = parse_part(text)
+    return replace(answer, name=answer.name or choice) if answer else None
 
 
 def parse_part(text: str) -> Answer | None:
     """[`parse_answer`] for a part of an answer, whose text is tidy."""
     text = text.strip()
+    time = parse_time(text)
+    if time is not None:
+        return Answer("time", time)
     number = parse_number(text)
     if number is not None:
         return Answer("number", number)
@@ -82,17 +97,21 @@ def parse_part(text: str) -> Answer | None:
         return _parse_rows(
             [row.split("&") for row in re.split(r"\\\\(?:\[[0-9. ]+(?:pt|ex|em|mm|cm)\])?", matrix[2]) if row.strip()]
         )
+    builder = _BUILDER.fullmatch(text)
+    if builder:
+        return parse_part(builder["condition"])
+    connectives = {first or second for first, second in _CONNECTIVE.findall(text)} - {""}
     text = _join_thousands(_CONNECTIVE.sub(",", text))
     pieces = _split(text, ",;")
     if len(pieces) > 1:
-        return _parse_items("list", pieces)
+        return _parse_items("list", pieces, connective=connectives.pop() if len(connectives) == 1 else "")
     if pieces != [text]:
         return parse_part(pieces[0]) if pieces else None
     name, side = split_name(text)
     if side != text:
         inner = parse_part(side)
-        return inner and Answer(inner.kind, inner.value, name or inner.name, inner.brackets)
-    members = _split(text.replace(r"\cup", "\x00"), "\x00")
+        return inner and replace(inner, name=name or inner.name)
+    members = _split(_UNION.sub("\x00", text), "\x00")
     if len(members) > 1:
         return _parse_items("union", members)
     if _is_wrapped(text):
@@ -120,14 +139,15 @@ def _parse_wrapped(text: str) -> Answer | None:
     return parse_part(inside)
 
 
-def _parse_items(kind: str, pieces: list[str], brackets: str = "") -> Answer | None:
+def _parse_items(kind: str, pieces: list[str], brackets: str = "", connective: str = "") -> Answer | None:
     items: list[Answer] = []
     for item in map(parse_part, pieces[: MAX_ITEMS + 1]):
         if item is None:
             return None
         # 1 \pm \sqrt{5} is a list within a list
         items.extend(item.value if kind == item.kind == "list" else [item])
-    return Answer(kind, tuple(items), brackets=brackets) if 0 < len(items) <= MAX_ITEMS else None
+    known = 0 < len(items) <= MAX_ITEMS
+    return Answer(kind, tuple(items), brackets=brackets, connective=connective) if known else None
 
 
 def _parse_rows(rows: list[list[str]]) -> Answer | None:

@@ -10,11 +10,17 @@ from __future__ import annotations
 
 import functools
 import re
+from fractions import Fraction
 
 from .answers import Answer, parse_answer
+from .clock import same_time
+from .coordinates import as_point
 from .expressions import read_expression, same_expression
-from .intervals import as_interval, is_interval
-from .numbers import same_number
+from .intervals import as_interval, as_union, is_interval
+from .numbers import Number, same_number
+
+
+_BEFORE_WORDS = re.compile(r"\A(?:(?:an?|the) (?=[a-z]{3})|(?:option|choice) (?=\(?[a-j]\)?\Z))")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -38,20 +44,19 @@ def equivalent(gold: Answer, answer: Answer) -> bool:
     Returns:
         `bool`: `False` also where it cannot be decided in time.
     """
-    if gold.kind == "group" and answer.kind == "expression" and is_interval(gold):
-        answer = as_interval(answer) or answer
-    elif gold.kind == "expression" and answer.kind == "group":
-        gold = as_interval(gold) or gold
+    gold, answer = _in_one_notation(gold, answer)
     if gold.name and answer.name and gold.name != answer.name and len(gold.name) == len(answer.name) == 1:
         return False
+    if answer.name.startswith("(") and re.fullmatch("[a-j]", _letters(gold)):  # (C) 12 for (C)
+        return answer.name.lower() == f"({_letters(gold)})" and not re.fullmatch("[a-z]", str(gold.value))
     if "words" in (gold.kind, answer.kind):
         if gold.kind == "expression" and len(gold.value) == 1 and gold.value not in answer.value:  # a is not (A)
             return False
         return _letters(gold) == _letters(answer) != ""
+    if gold.kind == answer.kind == "time":
+        return same_time(gold.value, answer.value)
     if gold.kind == answer.kind == "number":
         return same_number(gold.value, answer.value)
-    if re.fullmatch("[a-z]", gold.name) and gold.kind == answer.kind == "expression" and "=" in answer.value:
-        gold = Answer("expression", gold.value if "=" in gold.value else f"{gold.name} = {gold.value}")
     if gold.kind == "expression" and answer.kind in ("number", "expression"):
         return same_expression(gold.value, _as_text(answer))
     if gold.kind != answer.kind:
@@ -63,6 +68,35 @@ def equivalent(gold: Answer, answer: Answer) -> bool:
     return len(gold.value) == len(answer.value) and all(
         _same_in_order(row, other) for row, other in zip(gold.value, answer.value, strict=True)
     )
+
+
+def _in_one_notation(gold: Answer, answer: Answer) -> tuple[Answer, Answer]:
+    """Both, the one that is written like the other if it says the same in another way."""
+    kinds = gold.kind, answer.kind
+    if kinds in (("group", "expression"), ("group", "list")):
+        answer = (as_interval(answer) if is_interval(gold) else answer.kind == "list" and as_point(answer)) or answer
+    elif kinds in (("expression", "group"), ("list", "group")):
+        gold = as_interval(gold) or (gold.kind == "list" and as_point(gold)) or gold
+    elif "union" in kinds:
+        gold, answer = as_union(gold) or gold, as_union(answer) or answer
+    elif kinds == ("expression", "expression"):
+        gold, answer = _as_equation(gold, answer), _as_equation(answer, gold)
+    elif "time" in kinds and "number" in kinds:  # units that one of them lacks are not missed: 4 for 4 p.m.
+        gold, answer = _hour(gold), _hour(answer)
+    return gold, answer
+
+
+def _as_equation(named: Answer, other: Answer) -> Answer:
+    """`y = 2x + 3` for what is named so where the other one is an equation that gives nothing a name."""
+    if not re.fullmatch("[a-z]", named.name) or other.name or "=" not in other.value or "=" in named.value:
+        return named
+    return Answer("expression", f"{named.name} = {named.value}")
+
+
+def _hour(answer: Answer) -> Answer:
+    if answer.kind == "time" and answer.value.minute is None:
+        return Answer("number", Number(Fraction(answer.value.hour)))
+    return answer
 
 
 def _is_readable(gold: Answer) -> bool:
@@ -79,7 +113,8 @@ def _letters(answer: Answer) -> str:
     """Words, or an expression that is a mere word, without regard to case, spaces and brackets."""
     if answer.kind not in ("words", "expression") or re.search(r"[^A-Za-z0-9 ().,:;'-]", answer.value):
         return ""
-    return re.sub(r"[^a-z0-9]", "", answer.value.lower())
+    text = _BEFORE_WORDS.sub("", answer.value.lower())
+    return re.sub(r"[^a-z0-9]", "", text)
 
 
 def _same_in_order(gold: tuple, answer: tuple) -> bool:
