@@ -311,6 +311,19 @@ CASES = [
         for answer in (r"2516_{\text{nine}}", r"2516 \text{ (base 9)}", "2516₉", "2517 in base 8")
     ],
     ("2516", 0, boxed("2516 base 8")),
+    *[(r"\cos 20^\circ", 1, boxed(answer)) for answer in ("cos 20°", r"cos(20^\circ)", r"\cos(20^{\circ})")],
+    *[
+        (r"\cos 20^\circ", 0, boxed(answer))
+        for answer in ("cos 20", "cos 25°", r"20^\circ", r"\cos \frac{\pi}{8}", "sin 20°")
+    ],
+    *[
+        (gold, 1, boxed(answer))
+        for gold, answer in ((r"\log_2 x", "log_2(x)"), (r"\ln 2", "ln(2)"), (r"2\cos x", "2cos(x)"))
+    ],
+    *[
+        (gold, 0, boxed(answer))
+        for gold, answer in ((r"\log_2 x", "log_3(x)"), (r"\ln 2", "ln(3)"), (r"\tan x", r"\tan^{-1} x"))
+    ],
     # ---- choices with their letters
     *[("12", 1, boxed(answer)) for answer in (r"\textbf{(C)}\ 12", r"\text{(C) }12", "(C) 12", "C) 12")],
     *[

@@ -25,6 +25,9 @@ _BUILDER = re.compile(
 )
 _WORDS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|textrm|operatorname)\s*\{([^{}]*[A-Za-z][^{}]*)\}")
 _MATRIX = re.compile(r"\\begin\{([pbB]?matrix|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
+_ANGLE = re.compile(
+    r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z]).*\^\s*\{?\s*\\circ"
+)  # whose unit is none of the answer's
 _UNIT_TAIL = re.compile(
     r"(?<=[\w})])\s*(?:\\(?:text|mathrm|mbox)\s*\{[^{}]*\}(?:\s*\^\s*\{?[23]\}?)?|\^\s*\{?\s*\\circ\s*\}?|%"
     r"|\s(?:(?:square|cubic|sq\.?) )?(?:units?|inche?s?|feet|cm|mm|km|meters?|degrees|dollars)"
@@ -121,7 +124,7 @@ def parse_part(text: str) -> Answer | None:
         return _parse_items("list", [signs[0] + "+" + signs[1], signs[0] + "-" + signs[1]])
     if re.fullmatch(r"[A-Za-z][A-Za-z'-]{3,}(?: [A-Za-z'-]+)*|(?i:yes|no|odd)", text):
         return Answer("words", text)
-    tail = _UNIT_TAIL.search(text)
+    tail = None if _ANGLE.search(text) else _UNIT_TAIL.search(text)
     bare = text[: tail.start()] if tail and parse_number("1" + tail[0]) else text
     return Answer("expression", bare.replace("⟦", r"\{").replace("⟧", r"\}").replace("¤", "")) if bare else None
 

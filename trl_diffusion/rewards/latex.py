@@ -96,7 +96,7 @@ _SAME = [
         (r"\\%|\s*\\text\s*\{\s*(?:\\?%|percent)\s*\}|\s*\bper[ -]?cent\b", "%"),
         (r"(?<![a-zA-Z\\])(pi|sqrt|infty)(?![a-zA-Z])", r"\\\1"),
         (r"(?<![a-zA-Z\\])inf(?:inity)?(?![a-zA-Z])", r"\\infty"),
-        (r"(?<![a-zA-Z\\{])((?:arc)?(?:sin|cos|tan))(?=[(^\\0-9]| [0-9\\]| [a-z]\b)", r"\\\1"),
+        (r"(?<![a-zA-Z\\{])((?:arc)?(?:sin|cos|tan)|ln|log)(?=[(^_\\0-9]| [0-9\\]| [a-z]\b)", r"\\\1"),
         (r"\\(sin|cos|tan)\s*\^\s*\{\s*-\s*1\s*\}", r"\\arc\1 "),
         (r"\\sqrt(\[3\])? ([0-9]+)", r"\\sqrt\1{\2}"),  # that of √13; \sqrt13 is LaTeX's own affair
         (r"(?<=[\w)])\*\*(?=-?[\w(])", "^"),
