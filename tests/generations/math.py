@@ -343,6 +343,13 @@ CASES = [
     (r"\text{parallelogram}", 1, boxed(r"\text{a parallelogram}")),
     (r"\text{parallelogram}", 0, boxed(r"\text{not a parallelogram}")),
     # ---- times
+    # Without its half of the day a time may be a ratio.
+    ("1:12", 1, boxed(r"\frac{1}{12}")),
+    (r"\frac{1}{12}", 1, boxed("1:12")),
+    ("1:12", 1, boxed("1:12")),
+    ("1:12", 0, boxed("12")),
+    ("1:12", 0, boxed("12:1")),
+    ("4:00", 0, boxed("4")),
     *[(r"6:30 \text{ p.m.}", 1, boxed(answer)) for answer in ("6:30 PM", "6:30", r"6{:}30\text{ pm}", "18:30")],
     *[
         (r"6:30 \text{ p.m.}", 0, boxed(answer))

@@ -81,8 +81,8 @@ def _in_one_notation(gold: Answer, answer: Answer) -> tuple[Answer, Answer]:
         gold, answer = as_union(gold) or gold, as_union(answer) or answer
     elif kinds == ("expression", "expression"):
         gold, answer = _as_equation(gold, answer), _as_equation(answer, gold)
-    elif "time" in kinds and "number" in kinds:  # units that one of them lacks are not missed: 4 for 4 p.m.
-        gold, answer = _hour(gold), _hour(answer)
+    elif "time" in kinds and "number" in kinds:
+        gold, answer = _as_number(gold), _as_number(answer)
     return gold, answer
 
 
@@ -93,10 +93,14 @@ def _as_equation(named: Answer, other: Answer) -> Answer:
     return Answer("expression", f"{named.name} = {named.value}")
 
 
-def _hour(answer: Answer) -> Answer:
-    if answer.kind == "time" and answer.value.minute is None:
-        return Answer("number", Number(Fraction(answer.value.hour)))
-    return answer
+def _as_number(answer: Answer) -> Answer:
+    """`4` for `4 p.m.`, since units that one of them lacks are not missed; `1/12` for `1:12`, which may be a ratio."""
+    if answer.kind != "time":
+        return answer
+    hour, minute, half = answer.value
+    if minute is None:
+        return Answer("number", Number(Fraction(hour)))
+    return answer if half or not minute else Answer("number", Number(Fraction(hour, minute)))
 
 
 def _is_readable(gold: Answer) -> bool:
