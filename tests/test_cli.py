@@ -255,6 +255,11 @@ def test_a_process_of_its_own(tmp_path):
             1,
             "`--confidence_threshold` has no effect under",
         ),
+        (
+            ("train", "just_grpo", *MODEL[:2], "--task", "sudoku", "--entropy_bound", "0.5"),
+            1,
+            "`--entropy_bound` has no effect under `unmasking=left_to_right`; leave it out.",
+        ),
         (("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--report_to", "wandb"), 1, "the package `wandb`: `pip"),
         (
             ("train", "diffpo", *MODEL[:2], "--task", "sudoku", "--report_to", "wand"),

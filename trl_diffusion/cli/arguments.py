@@ -323,7 +323,7 @@ def settings_from(like: str, **changes: Any) -> DiffusionGenerationConfig:
     return DiffusionGenerationConfig.from_pretrained(path, **changes)
 
 
-def check_thresholds(unmasking: str, given: Iterable[str]) -> None:
+def check_thresholds(unmasking: str, given: Iterable[str], is_fixed: bool = False) -> None:
     """
     Refuse thresholds that nothing reads: one would believe them to be at work.
 
@@ -332,13 +332,16 @@ def check_thresholds(unmasking: str, given: Iterable[str]) -> None:
             The rule in use.
         given (`Iterable[str]`):
             Names of the options that were given.
+        is_fixed (`bool`, *optional*, defaults to `False`):
+            Whether there can be no other rule.
 
     Raises:
-        `ValueError`: With the rule that reads it.
+        `ValueError`: With the rule that reads it, if it can be had.
     """
     for name in ("entropy_bound", "confidence_threshold"):  # each is of the rule of its name
         if name in given and unmasking != name:
-            raise ValueError(f"`--{name}` has no effect under `unmasking={unmasking}`; add `--unmasking {name}`.")
+            advice = "leave it out" if is_fixed else f"add `--unmasking {name}`"
+            raise ValueError(f"`--{name}` has no effect under `unmasking={unmasking}`; {advice}.")
 
 
 def said(args: Any) -> dict[str, Any]:
