@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
-from transformers.testing_utils import CaptureLogger
+from transformers.testing_utils import CaptureLogger, LoggingLevel
 from transformers.utils import logging
 
 from trl_diffusion import DiFFPOTrainer, DiffusionGenerationConfig, DiffusionSampler
@@ -72,13 +72,13 @@ def test_a_new_head_says_the_same_of_every_prompt(model_path, how):
 def test_what_is_said_of_a_head_without_weights(model_path, tmp_path):
     """Nothing, if it is new; but a checkpoint that should have them is damaged."""
     head = ThresholdHeadConfig(grid=[0.01, 0.1, 1.0]).to_dict()
-    with CaptureLogger(logging.get_logger("transformers.modeling_utils")) as new:
+    with LoggingLevel(logging.WARNING), CaptureLogger(logging.get_logger("transformers.modeling_utils")) as new:
         model = AutoModelForCausalLM.from_pretrained(model_path, threshold_head=head)
         type(model).from_pretrained(model_path, threshold_head=head)
     assert new.out == ""
     model.threshold_head = None  # described, and not saved
     model.save_pretrained(tmp_path)
-    with CaptureLogger(logging.get_logger("transformers.modeling_utils")) as damaged:
+    with LoggingLevel(logging.WARNING), CaptureLogger(logging.get_logger("transformers.modeling_utils")) as damaged:
         AutoModelForCausalLM.from_pretrained(tmp_path)
     assert re.search(r"threshold_head\S* +\| MISSING", damaged.out)
 
