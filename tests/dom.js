@@ -5,6 +5,7 @@ class Element {
   constructor(tag, { hidden, max, value } = {}) {
     Object.assign(this, { tag, hidden: hidden !== undefined, textContent: "", className: "", title: "" });
     Object.assign(this, { style: {}, children: [], listeners: {}, limit: Number(max ?? 100), current: value ?? "" });
+    Object.assign(this, { scrollHeight: 0, clientHeight: 0 });
   }
 
   get max() { return String(this.limit); }
@@ -41,11 +42,16 @@ const click = (id) => { elements[id].listeners.click(); };
 const shown = () => JSON.stringify({
   hidden: elements.samples.hidden,
   sets: elements.set.children.map((option) => option.text),
-  prompt: elements.prompt.textContent,
+  prompt: elements.prompt.children.map((block) => block.children.map((e) => e.textContent)),
+  columns: elements.columns.children.map((e) => e.textContent),
+  kinds: elements.kind.children.map((option) => option.text),
+  note: elements.note.textContent,
   place: elements.place.textContent,
   count: elements.count.textContent,
-  verdict: elements.verdict.textContent,
   step: Number(elements.step.value),
   play: elements.play.textContent,
-  tokens: elements.text.children.map((e) => [e.textContent, e.className, e.style.background ?? "", e.title]),
+  answers: elements.answers.children.map(({ children: [head, text] }) => ({
+    head: head.textContent,
+    tokens: text.children.map((e) => [e.textContent, e.className, e.style.background ?? "", e.title]),
+  })),
 });

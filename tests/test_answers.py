@@ -18,7 +18,9 @@ from trl_diffusion.rewards import (
     reasoning_format_reward,
     sudoku_cells_reward,
 )
-from trl_diffusion.rewards.equivalence import _is_bounded, equivalent, parse_answer, parse_gold
+from trl_diffusion.rewards.answers import parse_answer
+from trl_diffusion.rewards.equivalence import equivalent, parse_gold
+from trl_diffusion.rewards.expressions import is_bounded
 from trl_diffusion.rewards.extraction import extract_answer, extract_final_answer, last_boxed
 from trl_diffusion.rewards.latex import tidy
 from trl_diffusion.rewards.numbers import Number, parse_number
@@ -385,6 +387,8 @@ HOSTILE = [
     "".join(f"(x+{i})" for i in range(25)),
     r"(1+\sqrt{2})^{100}",
     "100000000!",
+    "x+(2^99999999)^99",  # digits without braces
+    "x+2^10^10",
     r"\sum_{n=1}^{10^9} n",
     r"\int_0^1 x^x dx",
     r"\binom{10^9}{10^8}",
@@ -406,7 +410,7 @@ def warm():
     math_score(r"\boxed{\frac{x^{2}+1}{|y|} \cdot \sqrt{2}}", r"\sqrt{x}+y")
 
 
-@pytest.mark.parametrize("gold", ["7", r"\sqrt{2}", "x+y+z+w", "x^2+y^2=4", "1,2"])
+@pytest.mark.parametrize("gold", ["7", r"\sqrt{2}", "x+y+z+w", "x+2", "x^2+y^2=4", "1,2", r"\binom{12}{5}!", "n!"])
 def test_hostile_text_scores_zero_at_once(gold, warm):
     for text in HOSTILE:
         for dressed in (text, rf"\boxed{{{text}}}", f"<answer>{text}</answer>"):
@@ -418,10 +422,21 @@ def test_hostile_text_scores_zero_at_once(gold, warm):
 
 
 def test_towers_are_not_built():
-    for expression in ("2^{3^4}", "2^3^4", "{2^3}^4 + 2^{x!}", "(2^{50})^{50}", "2^{999}", "2**3"):
-        assert not _is_bounded(expression, "x!"), expression
-    for expression in (r"x^{\frac{1}{2}}", "e^{2x}", "2^{98}", "x^2y^3z^4", "x^{-1}", "x^n"):
-        assert _is_bounded(expression), expression
+    for expression in (
+        "2^{3^4}",
+        "2^3^4",
+        "{2^3}^4 + 2^{x!}",
+        "(2^{50})^{50}",
+        "2^{999}",
+        "2**3",
+        "2^999999999",
+        "2^10^10",
+    ):
+        assert not is_bounded(expression, "x!"), expression
+    for expression in ("9999!", r"\binom{9999}{5000}", r"\sum_{n=1}^{9999} n"):
+        assert not is_bounded(expression, r"13!+\binom{n}{2}+\sum n"), expression
+    for expression in (r"x^{\frac{1}{2}}", "e^{2x}", "2^{98}", "x^2y^3z^4", "x^{-1}", "x^n", "x^10", "2^98x"):
+        assert is_bounded(expression), expression
 
 
 def test_outside_the_main_thread():

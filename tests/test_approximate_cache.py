@@ -6,7 +6,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler
-from trl_diffusion.generation.approximate_cache import KINDS
+from trl_diffusion.generation.config import CACHES
 from trl_diffusion.generation.drift import RefreshInterval
 from trl_diffusion.likelihood import ExactSteps, RolloutBatch, score_views
 from trl_diffusion.models import DiffusionSpec, resolve_spec
@@ -54,13 +54,13 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CACHES)
 @pytest.mark.parametrize("options", CASES, ids=str)
 def test_a_cache_that_is_always_new_changes_nothing(deep, kind, options):
     same(decode(deep, approximate_cache=kind, cache_refresh_interval=1, **options), decode(deep, **options))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CACHES)
 @pytest.mark.parametrize("interval", [None, 2])
 @pytest.mark.parametrize("options", CASES, ids=str)
 def test_a_cache_of_what_does_not_change_changes_nothing(shallow, kind, interval, options):
@@ -69,7 +69,7 @@ def test_a_cache_of_what_does_not_change_changes_nothing(shallow, kind, interval
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CACHES)
 def test_shifted_logits_come_from_the_column_before(shallow, kind):
     spec = DiffusionSpec(MASK, logit_shift=1, reduces_logits=True)
     cached, plain = (
@@ -80,7 +80,7 @@ def test_shifted_logits_come_from_the_column_before(shallow, kind):
     assert cached.nfe.max() > 3
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CACHES)
 def test_learned_thresholds_are_read_from_the_whole_canvas(shallow, kind):
     for per_block in (False, True):
         model = with_head(make_model(dtype=torch.float64, n_layers=1), per_block=per_block)
@@ -89,7 +89,7 @@ def test_learned_thresholds_are_read_from_the_whole_canvas(shallow, kind):
         torch.testing.assert_close(cached.threshold_log_probs, plain.threshold_log_probs)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CACHES)
 def test_it_is_an_approximation_elsewhere_and_exact_where_a_block_begins(deep, kind):
     trajectory = decode(deep, approximate_cache=kind, unmasking="left_to_right")
     exact = rescored(deep, trajectory)
@@ -106,7 +106,7 @@ def rescored(model, trajectory, rows=6):
         return score_views(model, resolve_spec(model), part.views, batch).token_log_probs.float()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CACHES)
 @pytest.mark.parametrize("max_batch_size", [None, 1, 4])
 def test_a_sample_does_not_depend_on_its_batch(deep, kind, max_batch_size):
     ids, mask = prompts(rows=6)

@@ -13,7 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from trl import ModelConfig, get_quantization_config
 
 from trl_diffusion import DiFFPOConfig
-from trl_diffusion.cli import train
+from trl_diffusion.cli.launching import with_config_file
+from trl_diffusion.cli.train_options import parser_of
 from trl_diffusion.models.hub import hub_options
 from trl_diffusion.scripts import check
 from trl_diffusion.scripts.check import main
@@ -47,7 +48,7 @@ def as_train_takes_it(command):
     """What `trl-diffusion train` makes of a command line, and what it leaves to the launcher."""
     words = shlex.split(command.replace("\\\n", " "))
     assert words[:3] == ["trl-diffusion", "train", "diffpo"]
-    parser = train.parser_of("diffpo", DiFFPOConfig)
+    parser = parser_of("diffpo", DiFFPOConfig)
     return parser.parse_args_and_config([*words[3:], "--use_cpu", "--bf16", "false"], return_remaining_strings=True)
 
 
@@ -190,7 +191,7 @@ def test_the_command_that_it_prints(checkpoint, capsys):
         fits.append(report["engine"])
         _, args, model, launch = as_train_takes_it(report["launch"])
         assert launch == ["--accelerate_config", report["engine"], "--num_processes", "2"]
-        assert launch_command_parser().parse_args([*train._with_config_file(launch), "script"]).num_processes == 2
+        assert launch_command_parser().parse_args([*with_config_file(launch), "script"]).num_processes == 2
         assert model.model_name_or_path == str(path) and not model.use_peft
         assert (args.per_device_train_batch_size, args.max_completion_length) == (8, 16)
     assert fits[0] == "multi_gpu" and fits[2] == min(needs, key=needs.get)

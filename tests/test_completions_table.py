@@ -4,15 +4,18 @@
 import io
 import random
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
+import torch
 from datasets import Dataset
 from rich.console import Console
 from rich.text import Text
 
-from trl_diffusion.visualization import colour_of, print_completions, render_canvas
+from trl_diffusion import DiffusionGenerationConfig
+from trl_diffusion.visualization import LiveCanvas, colour_of, print_completions, render_canvas
 from trl_diffusion.visualization.canvas import MASK, token_texts
-from trl_diffusion.visualization.colours import text_colour_of
+from trl_diffusion.visualization.colours import StepScale, text_colour_of
 from trl_diffusion.visualization.completions import choose
 
 from .tokenizers_of_pieces import make_tokenizer
@@ -102,6 +105,40 @@ def test_what_is_behind_the_end_is_dimmed_and_counted():
     assert {str(span.style) for span in shown.spans[2:]} == {"dim"}
     # A token that ends texts, on a position that is still masked, is none.
     assert canvas("$b", [-1, 0], end_tokens=[ord("$")]).plain == f"{MASK}b"
+
+
+@pytest.mark.parametrize(("unmasking", "even"), [("entropy_bound", False), ("low_confidence", True)])
+def test_tokens_keep_their_colours_while_others_are_written(unmasking, even):
+    config = DiffusionGenerationConfig(max_new_tokens=16, block_length=8, unmasking=unmasking, eos_token_ids=[1])
+    live = LiveCanvas(Characters(), config, Console(file=io.StringIO(), force_terminal=True, width=80))
+    final, seen = [0, 0, 1, 2, 2, 5, 9, 15, *[3] * 8], {}
+    for step in range(1, 17):
+        written = [when if when < step else -1 for when in final]
+        record = SimpleNamespace(
+            completion_ids=torch.full((1, 16), ord("x")),
+            unmask_step=torch.tensor([written]),
+            nfe=torch.tensor([step]),
+        )
+        row, rule = live._rows(record)
+        for place, colour in enumerate(colours_in(row)):
+            assert (colour is None) == (written[place] < 0)
+            assert colour is None or seen.setdefault(place, colour) == colour
+        marks = {
+            int(word): colours_in(rule.title)[rule.title.plain.rindex(f" {word} ")] for word in live.scale.marks()
+        }
+    assert marks[1] == seen[0] == colour_of(0) and marks[16] == seen[7] == colour_of(1)
+    assert even or marks[2] == seen[2]
+    # Of few steps among many, one tells the first from the second; all steps of a schedule are equally far apart.
+    assert seen[2] == colour_of(1 / 15 if even else 1 / 4)
+
+
+def test_scales_of_steps():
+    assert StepScale(1, even=False)(0) == StepScale(1, even=True)(0) == 0
+    assert StepScale(256, even=False).marks() == [1, 2, 5, 10, 20, 50, 100, 200, 256]
+    assert StepScale(256, even=True).marks() == [1, 64, 128, 192, 256] and StepScale(2, even=True).marks() == [1, 2]
+    for even in (False, True):
+        shares = list(map(StepScale(256, even=even), range(256)))
+        assert shares == sorted(set(shares)) and (shares[0], shares[-1]) == (0, 1)
 
 
 def test_a_model_does_not_reach_the_terminal():

@@ -3,13 +3,14 @@
 
 import dataclasses
 import re
+import sys
 
 import pytest
 from datasets import Dataset
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import GPT2Config, GPT2LMHeadModel
-from trl import GRPOConfig
+from trl import GRPOConfig, TrlParser
 
 from trl_diffusion import (
     DiFFPOConfig,
@@ -19,6 +20,8 @@ from trl_diffusion import (
     DiffusionGRPOConfig,
     DiffusionGRPOTrainer,
 )
+from trl_diffusion.generation.config import RULE_NAMES
+from trl_diffusion.generation.unmasking import RULES, SCHEDULED_RULES
 from trl_diffusion.trainer import base_config
 from trl_diffusion.trainer.trl_hooks import contract
 
@@ -72,7 +75,10 @@ def config(tmp_path, cls=DiffuGRPOConfig, **options):
         ({"top_entropy_quantile": 0.2}, "`top_entropy_quantile=0.2`"),
         ({"cast_lm_head_to_fp32": True}, "`cast_lm_head_to_fp32=True`"),
         ({"use_liger_kernel": True}, "`use_liger_kernel=True`"),
-        ({"pad_to_multiple_of": 8}, "`pad_to_multiple_of`"),
+        ({"loss_type": "gropo"}, "`loss_type='gropo'`: must be one of 'grpo', 'dapo'"),
+        ({"importance_sampling_level": "word"}, "`importance_sampling_level='word'`: must be one of 'token'"),
+        ({"scale_rewards": "sometimes"}, "`scale_rewards='sometimes'`: must be one of 'group', 'batch', 'none'"),
+        ({"pad_to_multiple_of": 8}, "`pad_to_multiple_of=8` is not supported"),
         ({"max_completion_length": None}, "`max_completion_length` must be set"),
         ({"temperature": 0.0}, "`temperature=0.0`"),
         ({"block_length": 5}, "`max_completion_length` (8) must be a multiple of `block_length` (5). Set"),
@@ -342,3 +348,16 @@ def test_untested_trl_is_warned_about(monkeypatch):
     monkeypatch.setattr(contract.trl, "__version__", "1.99.0")
     with pytest.warns(UserWarning, match=r"trl 1\.99\.0 is untested"):
         contract.check_trl()
+
+
+def test_rules_of_ones_own_are_choices(monkeypatch):
+    """In scripts with TRL's parser, too; those of the package are known without PyTorch."""
+    words = ["--output_dir", "x", "--use_cpu", "true", "--unmasking", "mine"]
+    with pytest.raises(SystemExit):
+        TrlParser([DiffuGRPOConfig]).parse_args_and_config(words)
+    with monkeypatch.context() as patch:
+        patch.setitem(SCHEDULED_RULES, "mine", SCHEDULED_RULES["random"])
+        (config,) = TrlParser([DiffuGRPOConfig]).parse_args_and_config(words)
+        assert config.unmasking == "mine" and "mine" in RULE_NAMES
+    monkeypatch.delitem(sys.modules, "trl_diffusion.generation.unmasking")
+    assert list(RULE_NAMES) == list(RULES)

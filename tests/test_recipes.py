@@ -15,8 +15,9 @@ import pytest
 import yaml
 from accelerate.commands.launch import launch_command_parser
 
-from trl_diffusion.cli import train
 from trl_diffusion.cli.imports import import_function
+from trl_diffusion.cli.launching import with_config_file
+from trl_diffusion.cli.train_options import method_names, methods, parser_of
 from trl_diffusion.tasks import get_task
 
 
@@ -35,8 +36,8 @@ def understood(words, folder):
     """What `trl-diffusion train` makes of its words, and what it leaves to the launcher."""
     method, *words = words
     words[words.index("--config") + 1] = str(ROOT / words[words.index("--config") + 1])
-    config, _ = train.methods()[method]
-    *parsed, from_config, from_words = train.parser_of(method, config).parse_args_and_config(
+    config, _ = methods()[method]
+    *parsed, from_config, from_words = parser_of(method, config).parse_args_and_config(
         [*words, *HERE, "--output_dir", str(folder)],
         return_remaining_strings=True,
         separate_remaining_strings=True,
@@ -50,7 +51,7 @@ REGIMES = {"sampler": "a threshold", "joint": "LoRA and a threshold"}  # DiFFPO'
 
 
 def test_every_method_has_its_recipes():
-    expected = set(product(train.method_names(), TASKS))
+    expected = set(product(method_names(), TASKS))
     expected |= {("diffpo", f"{task}_{regime}") for task, regime in product(TASKS, REGIMES)}
     assert {(path.parent.name, path.stem) for path in RECIPES} == expected
     table = (ROOT / "examples" / "recipes" / "README.md").read_text()
@@ -131,14 +132,19 @@ TEXTS = {
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        # By the papers, of a right answer, a wrong one of the right kind, and one that is none.
-        ("dmpo/gsm8k", (4.0, 2.0, 0.0)),
+        # By the papers and their code, of a right answer, a wrong one of the right kind, and one that is none.
+        ("diffu_grpo/gsm8k", (4.0, 2.0, 0.0)),
+        ("dmpo/gsm8k", (3.0, 1.0, 0.0)),
         ("dmpo/countdown", (1.0, 0.1, 0.0)),
         ("dmpo/sudoku", (1.0, 1 / 3, 0.0)),
         ("dmpo/math500", (2.5, 0.5, 0.0)),
         ("agrpo/gsm8k", (4.0, 1.0, 0.0)),
         ("agrpo/sudoku", (4.0, 2.0, 1.0)),
         ("uni_grpo/gsm8k", (2.5, 0.5, 0.0)),
+        ("espo/gsm8k", (1.0, 0.0, 0.0)),
+        ("espo/countdown", (1.0, 0.1, 0.0)),
+        ("just_grpo/gsm8k", (2.0, 0.0, 0.0)),
+        ("trace_rl/math500", (1.0, 0.0, 0.0)),
     ],
 )
 def test_what_is_paid_is_what_the_paper_pays(name, expected, tmp_path):
@@ -179,7 +185,7 @@ def test_its_launch_lines_can_be_typed(path, tmp_path):
     micro_batches = str(8 * values["gradient_accumulation_steps"])
     words = [*lines["8 GPUs"][2:], "--gradient_accumulation_steps", micro_batches]
     _, options, model, rest = understood(words, tmp_path)
-    launch = launch_command_parser().parse_args([*train._with_config_file(rest), "script"])
+    launch = launch_command_parser().parse_args([*with_config_file(rest), "script"])
     assert launch.num_processes == 8
     kind = yaml.safe_load(Path(launch.config_file).read_text())["distributed_type"]
     # A model whose parameters are all trained is divided among the GPUs, and its weights are in float32.
@@ -191,7 +197,7 @@ def test_its_launch_lines_can_be_typed(path, tmp_path):
 def test_the_paper_index_and_the_recipes_agree():
     """What the docs call a paper's setting is that of one of its recipes, at least."""
     blocks = re.findall(r"^training_args = (\w+)\((.*?)\)$", (ROOT / "docs" / "methods.md").read_text(), re.M | re.S)
-    names = {config.__name__: name for name, (config, _) in train.methods().items()}
+    names = {config.__name__: name for name, (config, _) in methods().items()}
     assert {config for config, _ in blocks} == names.keys()
     for config, text in blocks:
         paths = [path for path in RECIPES if path.parent.name == names[config]]
@@ -233,6 +239,6 @@ def test_the_slurm_script_starts_a_process_for_each_gpu(tmp_path):
         assert words[0] == "train"
         _, options, _, rest = understood(words[1:], tmp_path)
         assert options.gradient_accumulation_steps == 4 and options.run_name == "two words"
-        launch = launch_command_parser().parse_args([*train._with_config_file(rest), "script"])
+        launch = launch_command_parser().parse_args([*with_config_file(rest), "script"])
         assert (launch.num_machines, launch.num_processes, launch.machine_rank) == (2, 16, rank)
         assert (launch.main_process_ip, launch.main_process_port) == ("node-a", 24711)

@@ -41,6 +41,10 @@ def test_formulas_that_cannot_be_read_fail(formula):
             "[text](https://h/r/blob/main/examples/x.yaml)",
         ),
         ("contributing.md", "", "[text](docs/models.md)", "[text](models.md)"),
+        ("cli.md", "", "[text](../examples/recipes/README.md#here)", "[text](recipes.md#here)"),
+        ("methods/dmpo.md", "", "[text](../../examples/recipes/README.md)", "[text](../recipes.md)"),
+        ("recipes.md", "", "[text](../../docs/methods/dmpo.md)", "[text](methods/dmpo.md)"),
+        ("recipes.md", "https://h/r", "[text](dmpo)", "[text](https://h/r/blob/main/examples/recipes/dmpo)"),
         ("cli.md", "", "[text](https://example.org)", "[text](https://example.org)"),
     ],
 )

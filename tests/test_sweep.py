@@ -220,11 +220,18 @@ def test_pictures(tokenizer, dataset, settings, tmp_path):
     points = sweep(make_model(len(tokenizer)), tokenizer, dataset, reward, settings, tmp_path / "s.jsonl")
     plots.plot_frontiers({"before": points, "after": points[:2]}, tmp_path / "frontiers.png", title="A title")
     with matplotlib.rc_context({"svg.fonttype": "none"}):
-        plots.plot_frontiers({"one": points}, tmp_path / "f.svg")
+        plots.plot_frontiers({"one": points}, tmp_path / "f.svg", problems="sudoku, test")
         hot = [replace(p, decoder=p.decoder | {"temperature": 0.5}) for p in points]
         plots.plot_frontiers({"one": points, "two": hot}, tmp_path / "g.svg")
     shared, apart = ((tmp_path / name).read_text() for name in ("f.svg", "g.svg"))
     assert shared.count("temperature 1.0, max_new_tokens 8, block_length 4") == 1 and ">one<" in shared
+    assert f"accuracy on {points[0].prompts} prompts (sudoku, test)" in shared and "held-out" not in shared
+    assert f"accuracy on {points[0].prompts} prompts<" in apart
+    more = [replace(points[0], prompts=points[0].prompts + 5)]
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        plots.plot_run([], {"greedy": points}, {"greedy": more}, tmp_path / "h.svg")
+    both = f"accuracy on {points[0].prompts} to {points[0].prompts + 5} prompts<"
+    assert both in (tmp_path / "h.svg").read_text()
     assert "one (temperature 1.0, " in apart and "two (temperature 0.5, " in apart
     uses = [
         ThresholdUse(0.1, 0.7, 0.9, 0.5, (0.4, 0.6), 8.0, 0.4, (0.3, 0.6), 8.5),

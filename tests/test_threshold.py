@@ -3,12 +3,15 @@
 
 import copy
 import math
+import re
 
 import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
+from transformers.testing_utils import CaptureLogger, LoggingLevel
+from transformers.utils import logging
 
 from trl_diffusion import DiFFPOTrainer, DiffusionGenerationConfig, DiffusionSampler
 from trl_diffusion.likelihood import MeanField, RolloutBatch, TwoTimesMeanField, score_views
@@ -64,6 +67,20 @@ def test_a_new_head_says_the_same_of_every_prompt(model_path, how):
     hidden = torch.randn(3, 32)
     torch.testing.assert_close(model.threshold_head(hidden), expected.expand(3, -1))
     assert model.threshold_head.hidden.weight.std() > 0.1
+
+
+def test_what_is_said_of_a_head_without_weights(model_path, tmp_path):
+    """Nothing, if it is new; but a checkpoint that should have them is damaged."""
+    head = ThresholdHeadConfig(grid=[0.01, 0.1, 1.0]).to_dict()
+    with LoggingLevel(logging.WARNING), CaptureLogger(logging.get_logger("transformers.modeling_utils")) as new:
+        model = AutoModelForCausalLM.from_pretrained(model_path, threshold_head=head)
+        type(model).from_pretrained(model_path, threshold_head=head)
+    assert new.out == ""
+    model.threshold_head = None  # described, and not saved
+    model.save_pretrained(tmp_path)
+    with LoggingLevel(logging.WARNING), CaptureLogger(logging.get_logger("transformers.modeling_utils")) as damaged:
+        AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert re.search(r"threshold_head\S* +\| MISSING", damaged.out)
 
 
 def test_initial_continuous_threshold():

@@ -5,7 +5,7 @@ What the site does with the Markdown files, which GitHub shows as they are.
 - Formulas become MathML when the site is built: pages need no script and no network, and a formula that cannot be read
   fails the build.
 - Links that lead out of `docs/` lead to the repository (`REPO_URL`), or nowhere: their text stays.
-- The changelog and the notes for contributors are pages, too.
+- The changelog, the notes for contributors and the list of recipes, which lie elsewhere, are pages, too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ from mkdocs.structure.files import File
 
 
 ROOT = Path(__file__).parents[2]
-PAGES_OF_THE_ROOT = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
+FROM_ELSEWHERE = {
+    "changelog.md": "CHANGELOG.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "recipes.md": "examples/recipes/README.md",
+}
+PAGE_OF = {source: page for page, source in FROM_ELSEWHERE.items()}
 LINK = re.compile(r"(?<!!)\[([^\]\[]*(?:\[[^\]]*\])?[^\]\[]*)\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]+)?\)")
 INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
 
@@ -33,19 +38,20 @@ def on_config(config):
 
 
 def on_files(files, config):
-    for page, source in PAGES_OF_THE_ROOT.items():
+    for page, source in FROM_ELSEWHERE.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text()))
     return files
 
 
 def on_page_markdown(markdown, page, config, files):
     folder = posixpath.dirname(page.file.src_uri)
-    here = "" if page.file.src_uri in PAGES_OF_THE_ROOT else posixpath.join("docs", folder)
+    here = posixpath.dirname(FROM_ELSEWHERE.get(page.file.src_uri, posixpath.join("docs", page.file.src_uri)))
 
     def lead(match: re.Match) -> str:
         text, target, anchor = match[1], posixpath.normpath(posixpath.join(here, match[2])), match[3] or ""
-        if target.startswith("docs/"):
-            return f"[{text}]({posixpath.relpath(target.removeprefix('docs/'), folder or '.')}{anchor})"
+        inside = PAGE_OF.get(target) or (target.removeprefix("docs/") if target.startswith("docs/") else None)
+        if inside:
+            return f"[{text}]({posixpath.relpath(inside, folder or '.')}{anchor})"
         return f"[{text}]({config.repo_url.rstrip('/')}/blob/main/{target}{anchor})" if config.repo_url else text
 
     return LINK.sub(lead, markdown)

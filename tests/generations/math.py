@@ -234,6 +234,136 @@ CASES = [
     ("1,-2", 1, r"The solutions are $\boxed{1}$ and $\boxed{-2}$."),
     ("-2", 0, r"The solutions are $\boxed{1}$ and $\boxed{-2}$."),
     ("1,-2", 0, r"The solution is $\boxed{1}$, and never $\boxed{-2}$."),
+    # ---- one answer in another notation, and its near misses
+    *[("(2,-1)", 1, boxed(answer)) for answer in ("x = 2, y = -1", r"x=2 \text{ and } y=-1", "y = -1, x = 2")],
+    *[("(2,-1)", 0, boxed(answer)) for answer in ("x = -1, y = 2", "x = 2 or y = -1", "x = 2, x = -1", "x = 2, -1")],
+    *[
+        ("(2,-1)", 0, boxed(answer))
+        for answer in ("m = 2, b = -1", "x = 2, y = -1, z = 0", "x = 2, y > -1", "x_1 = 2, y = -1")
+    ],
+    ("[2,3]", 0, boxed("x = 2, y = 3")),
+    ("x = 2, y = -1", 1, boxed("(2,-1)")),
+    ("x = 2, y = -1", 0, boxed("(-1,2)")),
+    (r"\left( 3, \frac{\pi}{2} \right)", 1, boxed(r"r = 3, \theta = \frac{\pi}{2}")),
+    (r"\left( 3, \frac{\pi}{2} \right)", 0, boxed(r"\theta = 3, r = \frac{\pi}{2}")),
+    *[
+        (r"(-\infty,0)\cup(1,\infty)", 1, boxed(answer))
+        for answer in (
+            "x<0 or x>1",
+            r"x > 1 \text{ or } x < 0",
+            r"(-\infty,0) \text{ or } (1,\infty)",
+            "(-∞, 0) U (1, inf)",
+        )
+    ],
+    *[
+        (r"(-\infty,0)\cup(1,\infty)", 0, boxed(answer))
+        for answer in (
+            "x<0 and x>1",
+            r"x \le 0 or x>1",
+            "x<0 or y>1",
+            "x<1 or x>0",
+            "x<0",
+            "x<0, x>1",
+            "x>0 or x<1",
+            "0<x<1",
+        )
+    ],
+    (r"[-1,0)\cup(0,1]", 1, boxed(r"-1 \le x < 0 \text{ or } 0 < x \le 1")),
+    (r"[-1,0)\cup(0,1]", 0, boxed(r"-1 \le x < 0 \text{ or } 0 \le x \le 1")),
+    ("x<0 or x>1", 1, boxed(r"(-\infty,0)\cup(1,\infty)")),
+    ("x<0 or x>1", 0, boxed("y<0 or y>1")),
+    *[("(2,5]", 1, boxed(answer)) for answer in (r"x > 2 \text{ and } x \le 5", r"\{x \mid 2 < x \le 5\}")],
+    *[
+        ("(2,5]", 0, boxed(answer))
+        for answer in (r"x > 2 or x \le 5", r"x > 5 and x \le 2", "x > 2 and y <= 5", "x > 2")
+    ],
+    ("(2,5]", 0, boxed(r"\{x \mid 2 < x \le 5, x \in \mathbb{Z}\}")),
+    *[
+        (r"(-\infty,2)\cup(2,\infty)", 1, boxed(answer))
+        for answer in (r"x \neq 2", "x ≠ 2", r"\mathbb{R} \setminus \{2\}")
+    ],
+    *[(r"(-\infty,2)\cup(2,\infty)", 0, boxed(answer)) for answer in (r"x \neq 3", "2", r"x \ne 2y", r"\mathbb{R}")],
+    (r"(-\infty,2]\cup[2,\infty)", 0, boxed(r"x \neq 2")),
+    ("1,2", 1, boxed(r"1\text{, }2")),
+    ("12", 0, boxed(r"1\text{, }2")),
+    # ---- plain text
+    *[(r"3\sqrt{13}", 1, boxed(answer)) for answer in ("3*sqrt(13)", "3sqrt(13)", "3 * √(13)")],
+    *[
+        (r"3\sqrt{13}", 0, boxed(answer))
+        for answer in ("3*sqrt(12)", "sqrt(3*13)", "3+sqrt(13)", "sqrt(13)", "3*sqrt(13")
+    ],
+    (r"\sqrt{2+\sqrt{3}}", 1, boxed("sqrt(2+sqrt(3))")),
+    (r"\sqrt{2+\sqrt{3}}", 0, boxed("sqrt(2)+sqrt(3)")),
+    (r"\sqrt[3]{4}", 1, boxed("∛4")),
+    (r"\sqrt[3]{4}", 0, boxed("√4")),
+    *[("x^{10}+1", 1, boxed(answer)) for answer in ("x¹⁰ + 1", "x**10 + 1", "x^(10) + 1")],
+    *[("x^{10}+1", 0, boxed(answer)) for answer in ("x¹ + 1", "x*10 + 1", "x^(10+1)", "x**1 + 1")],
+    (r"\sin 2x", 1, boxed("sin 2x")),
+    (r"\sin 2x", 0, boxed("cos 2x")),
+    (r"\arctan \frac{1}{2}", 1, boxed(r"\tan^{-1}\left(\frac12\right)")),
+    (r"\arctan \frac{1}{2}", 0, boxed(r"\tan \frac12")),
+    *[
+        ("2516_8", 1, boxed(answer))
+        for answer in (r"2516_{\text{eight}}", r"2516 \text{ (base 8)}", "2516₈", "2516 in base 8")
+    ],
+    *[
+        ("2516_8", 0, boxed(answer))
+        for answer in (r"2516_{\text{nine}}", r"2516 \text{ (base 9)}", "2516₉", "2517 in base 8")
+    ],
+    ("2516", 0, boxed("2516 base 8")),
+    *[(r"\cos 20^\circ", 1, boxed(answer)) for answer in ("cos 20°", r"cos(20^\circ)", r"\cos(20^{\circ})")],
+    *[(r"\cos 20^\circ", 0, boxed(answer)) for answer in ("cos 25°", r"20^\circ", r"\cos \frac{\pi}{8}", "sin 20°")],
+    *[
+        (gold, 1, boxed(answer))
+        for gold, answer in ((r"\log_2 x", "log_2(x)"), (r"\ln 2", "ln(2)"), (r"2\cos x", "2cos(x)"))
+    ],
+    *[
+        (gold, 0, boxed(answer))
+        for gold, answer in ((r"\log_2 x", "log_3(x)"), (r"\ln 2", "ln(3)"), (r"\tan x", r"\tan^{-1} x"))
+    ],
+    # ---- choices with their letters
+    *[("12", 1, boxed(answer)) for answer in (r"\textbf{(C)}\ 12", r"\text{(C) }12", "(C) 12", "C) 12")],
+    *[
+        ("12", 0, boxed(answer))
+        for answer in (r"\textbf{(C)}\ 13", "(C) 12 or (D) 13", "(C)", r"\textbf{(C)}\ \text{not } 12")
+    ],
+    *[
+        (r"\text{(C)}", 1, boxed(answer))
+        for answer in (r"\text{(C)}", r"\textbf{(C)}\ 12", "(C) 12", "Option C", "choice (C)")
+    ],
+    *[
+        (r"\text{(C)}", 0, boxed(answer))
+        for answer in (r"\textbf{(B)}\ 12", "(C) and (D)", "12", "Option B", "not option C")
+    ],
+    *[
+        (r"\text{(C)}", 0, boxed(answer))
+        for answer in (r"\textbf{(C)} \text{ is wrong}", "(C) or (B)", r"\textbf{(C)}\ 12 (B) 13")
+    ],
+    ("c", 0, boxed(r"\textbf{(C)}\ 12")),
+    (r"\text{parallelogram}", 1, boxed(r"\text{a parallelogram}")),
+    (r"\text{parallelogram}", 0, boxed(r"\text{not a parallelogram}")),
+    # ---- times
+    # Without its half of the day a time may be a ratio.
+    ("1:12", 1, boxed(r"\frac{1}{12}")),
+    (r"\frac{1}{12}", 1, boxed("1:12")),
+    ("1:12", 1, boxed("1:12")),
+    ("1:12", 0, boxed("12")),
+    ("1:12", 0, boxed("12:1")),
+    ("4:00", 0, boxed("4")),
+    *[(r"6:30 \text{ p.m.}", 1, boxed(answer)) for answer in ("6:30 PM", "6:30", r"6{:}30\text{ pm}", "18:30")],
+    *[
+        (r"6:30 \text{ p.m.}", 0, boxed(answer))
+        for answer in ("6:30 AM", "6:03 PM", "630", "6", "6:30:15 PM", "6.30", "18:30 AM")
+    ],
+    *[(r"4\text{ p.m.}", 1, boxed(answer)) for answer in ("4:00 PM", "4", "4 pm", "16:00")],
+    *[(r"4\text{ p.m.}", 0, boxed(answer)) for answer in (r"4\text{ a.m.}", "4:30", "4:30 PM", "5 pm")],
+    ("3:10", 0, boxed("15:10")),  # a ratio, perhaps
+    # ---- an equation by the name of what it gives
+    ("y - 2x - 3 = 0", 1, boxed("y = 2x + 3")),
+    ("y - 2x - 3 = 0", 0, boxed("y = 2x - 3")),
+    ("y - 2x - 3 = 0", 0, boxed("x = 2y + 3")),
+    ("5", 1, "<answer>2 + 3 = 5\n#### 5</answer>"),
+    ("5", 0, "<answer>2 + 3 = 5\n#### 6</answer>"),
     # ---- extraction
     ("5", 1, r"\boxed{3} is a trap; in fact \boxed{5}"),
     ("3", 0, r"\boxed{3} is a trap; in fact \boxed{5}"),

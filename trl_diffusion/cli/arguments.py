@@ -7,7 +7,7 @@ import difflib
 import inspect
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,59 +24,95 @@ if TYPE_CHECKING:
 
 _MODEL_FILES = ("config.json", "adapter_config.json")
 COMPACT = "compact"  # what the embedded models read
+_MODELS_OWN = "What you do not set is as saved with the model; where nothing is saved with it, as in [brackets]."
+# What several commands ask for.
+DTYPE = {
+    "help": "What to compute in; 'auto' is what it was saved in.",
+    "choices": ("auto", "bfloat16", "float16", "float32"),  # TRL's
+}
+DEVICE = {"help": "Such as 'cpu' or 'cuda:1'. By default a GPU, if there is one.", "metavar": "DEVICE"}
+TASK_OPTIONS = {"help": "More options of the task's loader, as JSON: '{\"shots\": 4}'.", "metavar": "JSON"}
 
 
 @dataclass
 class ModelArguments:
     """Which model, and how to load it."""
 
+    _argument_group_name = "model"
+
     model_name_or_path: str = field(
-        metadata={"help": "A model's id on the Hub, a folder, or 'embedded/sudoku' or 'embedded/countdown'."}
+        metadata={
+            "help": "A model's id on the Hub, a folder, or 'embedded/sudoku' or 'embedded/countdown'.",
+            "metavar": "MODEL",
+        }
     )
-    model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the Hub."})
-    dtype: str = field(default="auto", metadata={"help": "'auto', 'float32' or 'bfloat16'."})
-    attn_implementation: str | None = field(default=None, metadata={"help": "transformers' name of a kernel."})
-    device: str | None = field(default=None, metadata={"help": "By default a GPU, if there is one."})
+    model_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit on the Hub. By default its main branch."}
+    )
+    dtype: str = field(default="auto", metadata=DTYPE)
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "transformers' name of a kernel. By default the fastest there is."}
+    )
+    device: str | None = field(default=None, metadata=DEVICE)
 
 
 @dataclass
 class TaskArguments:
     """Which problems."""
 
-    task: str = field(metadata={"help": "A task by its name: gsm8k, math500, countdown, countdown4, sudoku, ..."})
-    split: str = field(default="test", metadata={"help": "'train' or 'test'."})
-    size: int | None = field(default=None, metadata={"help": "Number of problems; all by default, of puzzles 500."})
-    style: str | None = field(default=None, metadata={"help": "Prompt format, such as 'reasoning' or 'boxed'."})
-    task_options: dict | str | None = field(
-        default=None, metadata={"help": "More options of the task's loader, as JSON: '{\"shots\": 4}'."}
+    _argument_group_name = "problems"
+
+    task: str = field(
+        metadata={
+            "help": "A task by its name: gsm8k, math500, countdown, countdown4, sudoku, ...",
+            "metavar": "TASK",
+        }
     )
+    split: str = field(default="test", metadata={"help": "Its split.", "choices": ("train", "test")})
+    size: int | None = field(
+        default=None, metadata={"help": "Number of problems. By default all there are; of generated puzzles, 500."}
+    )
+    style: str | None = field(
+        default=None,
+        metadata={
+            "help": "Prompt format, such as 'reasoning' or 'boxed'. By default the task's; of the embedded models, "
+            "'compact'."
+        },
+    )
+    task_options: dict | str | None = field(default=None, metadata=TASK_OPTIONS)
 
 
-def _optional(config: type, left_out: set[str]) -> type:
-    """The fields of a configuration, each of which may be left to the model."""
+def decoding_arguments(
+    defaults: Mapping[str, Any] | None = None, left_out: Collection[str] = (), description: str = _MODELS_OWN
+) -> Any:
+    """
+    Options of [`~trl_diffusion.DiffusionGenerationConfig`], each of which may be left to the model.
+
+    Args:
+        defaults (`Mapping[str, Any]`, *optional*):
+            What the help says of models without settings, where it is not the field's default.
+        left_out (`Collection[str]`, *optional*):
+            Fields that are not asked for. Ends of text never are: they are the model's.
+        description (`str`, *optional*):
+            What the help says of all of them.
+
+    Returns:
+        `type`: a dataclass, whose fields are `None` where nothing was said.
+    """
     kinds = {"int": int, "float": float, "bool": bool, "str": str}
     columns: list[Any] = []
-    for f in fields(config):
-        if f.name not in left_out:
+    for f in fields(DiffusionGenerationConfig):
+        if f.name not in ("eos_token_ids", *left_out):
             kind = kinds[str(f.type).removesuffix(" | None")]
-            columns.append((f.name, kind | None, field(default=None, metadata=dict(f.metadata))))
-    return make_dataclass("DecodingArguments", columns, namespace={"__doc__": "How to decode."})
-
-
-# Ends of text are the model's; the length of blocks and canvas, rules and thresholds can be said.
-DecodingArguments = _optional(DiffusionGenerationConfig, {"eos_token_ids"})
-# Of a frontier, which goes through rules and thresholds.
-CanvasArguments = _optional(
-    DiffusionGenerationConfig,
-    {
-        "eos_token_ids",
-        "unmasking",
-        "entropy_bound",
-        "confidence_threshold",
-        "max_denoising_steps",
-        "learned_threshold",
-    },
-)
+            default = (defaults or {}).get(f.name, f.default)
+            more = {} if default is None else {"help": f"{f.metadata['help']} [{default}]"}
+            columns.append((f.name, kind | None, field(default=None, metadata={**f.metadata, **more})))
+    namespace = {
+        "__doc__": "How to decode.",
+        "_argument_group_name": "decoding",
+        "_argument_group_description": description,
+    }
+    return make_dataclass("DecodingArguments", columns, namespace=namespace)
 
 
 def model_path(name: str, option: str = "--model_name_or_path") -> str:
@@ -123,8 +159,6 @@ def load_model(args: ModelArguments) -> tuple[PreTrainedModel, PreTrainedTokeniz
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     name = model_path(args.model_name_or_path)
-    if args.dtype != "auto" and not isinstance(getattr(torch, args.dtype, None), torch.dtype):
-        raise ValueError(f"`--dtype` must be 'auto', 'float32' or 'bfloat16', got {args.dtype!r}.")
     device = args.device or str(PartialState().device)  # each process's own
     try:
         torch.empty(0, device=device)
@@ -255,8 +289,8 @@ def decoder_of(
     Args:
         model ([`~transformers.PreTrainedModel`]):
             The model.
-        args (`DecodingArguments`):
-            What was said.
+        args:
+            What was said, as [`decoding_arguments`] has it.
         like (`str`, *optional*):
             Another model, whose settings count instead. Ends of text remain the model's own.
         defaults:
@@ -289,7 +323,7 @@ def settings_from(like: str, **changes: Any) -> DiffusionGenerationConfig:
     return DiffusionGenerationConfig.from_pretrained(path, **changes)
 
 
-def check_thresholds(unmasking: str, given: Iterable[str]) -> None:
+def check_thresholds(unmasking: str, given: Iterable[str], is_fixed: bool = False) -> None:
     """
     Refuse thresholds that nothing reads: one would believe them to be at work.
 
@@ -298,13 +332,16 @@ def check_thresholds(unmasking: str, given: Iterable[str]) -> None:
             The rule in use.
         given (`Iterable[str]`):
             Names of the options that were given.
+        is_fixed (`bool`, *optional*, defaults to `False`):
+            Whether there can be no other rule.
 
     Raises:
-        `ValueError`: With the rule that reads it.
+        `ValueError`: With the rule that reads it, if it can be had.
     """
     for name in ("entropy_bound", "confidence_threshold"):  # each is of the rule of its name
         if name in given and unmasking != name:
-            raise ValueError(f"`--{name}` has no effect under `unmasking={unmasking}`; add `--unmasking {name}`.")
+            advice = "leave it out" if is_fixed else f"add `--unmasking {name}`"
+            raise ValueError(f"`--{name}` has no effect under `unmasking={unmasking}`; {advice}.")
 
 
 def said(args: Any) -> dict[str, Any]:

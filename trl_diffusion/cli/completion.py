@@ -8,17 +8,20 @@ import sys
 from collections.abc import Sequence
 
 from ..scripts.options import options_of
+from .launching import configurations
 from .main import COMMANDS
-from .train import configurations, method_names
+from .train_options import method_names
 
 
 DESCRIPTION = """usage: trl-diffusion completion bash|zsh
 
-Prints a script that completes commands, methods, tasks and options. In ~/.bashrc or ~/.zshrc:
+Prints a script that completes commands, methods, tasks and options. In
+~/.bashrc or ~/.zshrc:
 
     eval "$(trl-diffusion completion bash)"
 
-Options are asked for when they are first needed, which takes seconds, once for each command."""
+Options are asked for when they are first needed, which takes seconds, once
+for each command."""
 
 # A shell starts with this script, so that making it may not take seconds. What does, `_trl_diffusion_ask` gets later.
 _SCRIPT = """{prelude}_trl_diffusion_ask() {{
@@ -59,17 +62,13 @@ def words_for(what: str) -> list[str]:
 
         return list(TASKS)
     if what == "train":
-        from . import train
+        from .train_options import methods, parser_of
 
-        kinds = train.methods().items()
-        options = {option: None for name, (kind, _) in kinds for option in options_of(train.parser_of(name, kind))}
-        return [*options, "--config", "--accelerate_config", "--num_processes"]
-    if what == "inspect":
-        from ..scripts.check import make_parser
-
-        return options_of(make_parser())
+        kinds = methods().items()
+        options = {option: None for name, (kind, _) in kinds for option in options_of(parser_of(name, kind))}
+        return [*options, "--accelerate_config", "--num_processes"]
     module = importlib.import_module(f".{COMMANDS[what][0]}", __package__) if what in COMMANDS else None
-    return [*options_of(module.make()), "--config"] if module is not None and hasattr(module, "make") else []
+    return options_of(module.make()) if module is not None and hasattr(module, "make") else []
 
 
 def run(words: Sequence[str]) -> int:

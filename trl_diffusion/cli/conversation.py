@@ -82,7 +82,7 @@ class Speaker:
         if self.plain:
             record = self.sampler.sample(inputs, seeds=seeds)
         else:
-            with LiveCanvas(self.tokenizer, config.eos_token_ids, self.console) as canvas:
+            with LiveCanvas(self.tokenizer, config, self.console) as canvas:
                 record = self.sampler.sample(inputs, seeds=seeds, on_step=canvas)
         texts = self.tokenizer.batch_decode(record.texts(config.eos_token_ids), skip_special_tokens=True)
         if self.plain:

@@ -13,22 +13,26 @@ from .parsing import make_parser, parse
 
 DESCRIPTION = """Decode a task's problems, keep the answers in a file, and score them.
 
-    trl-diffusion eval --model_name_or_path embedded/sudoku --task sudoku --temperature 0
-    trl-diffusion eval --model_name_or_path GSAI-ML/LLaDA-8B-Instruct --task gsm8k --output_file llada-gsm8k.jsonl \\
-        --max_new_tokens 256 --block_length 32 --unmasking confidence_threshold --max_batch_size 16
-    accelerate launch --num_processes 8 -m trl_diffusion.cli eval --config evaluation.yaml
+examples:
+    trl-diffusion eval --model_name_or_path embedded/sudoku --task sudoku
+    trl-diffusion eval --model_name_or_path GSAI-ML/LLaDA-8B-Instruct \\
+        --task gsm8k --output_file llada.jsonl --max_batch_size 16
+    accelerate launch --num_processes 8 -m trl_diffusion.cli eval \\
+        --config evaluation.yaml
 
-Decoding options you do not set come from the settings saved with the model. If there are none, eval decodes greedily
-with the task's canvas length; `--decoder_from trained/` decodes a base model as the trained one.
 A run that was killed goes on when it is started again with the same `--output_file`; `trl-diffusion score` scores it
-again, without the model."""
+again, without the model. `--decoder_from trained/` decodes a base model as the trained one, to compare the two."""
 
 
 @dataclass
 class EvalArguments:
     """How many answers, and where to keep them."""
 
-    output_file: str | None = field(default=None, metadata={"help": "File for the answers, with all to repeat them."})
+    _argument_group_name = "answers"
+
+    output_file: str | None = field(
+        default=None, metadata={"help": "File for the answers, with all to repeat them.", "metavar": "FILE"}
+    )
     num_samples: int = field(default=1, metadata={"help": "Answers per problem, for pass@k."})
     batch_size: int = field(default=64, metadata={"help": "Answers that are decoded, and then kept, at a time."})
     seed: int = field(
@@ -39,15 +43,20 @@ class EvalArguments:
         },
     )
     decoder_from: str | None = field(
-        default=None, metadata={"help": "Another model, whose decoding settings are taken: to compare the two."}
+        default=None,
+        metadata={
+            "help": "Another model, whose decoding settings are taken: to compare the two.",
+            "metavar": "MODEL",
+        },
     )
     json: bool = field(default=False, metadata={"help": "Print one line of JSON, for programs, instead of a table."})
 
 
 def make() -> TrlParser:
-    from .arguments import DecodingArguments, ModelArguments, TaskArguments
+    from .arguments import ModelArguments, TaskArguments, decoding_arguments
 
-    return make_parser("eval", DESCRIPTION, ModelArguments, TaskArguments, EvalArguments, DecodingArguments)
+    shown = {"max_new_tokens": "the task's", "block_length": "the task's", "temperature": 0.0}
+    return make_parser("eval", DESCRIPTION, ModelArguments, TaskArguments, EvalArguments, decoding_arguments(shown))
 
 
 def run(words: Sequence[str]) -> int:

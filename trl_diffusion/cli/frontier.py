@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl import TrlParser
 
+from .arguments import DEVICE, DTYPE
 from .parsing import make_parser, parse
 
 
@@ -19,40 +20,66 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Accuracy against forward passes: the same problems under many decoders, for one or several models.
 
-    trl-diffusion frontier --models embedded/sudoku trained/ --names before after --task sudoku --size 200 \\
-        --output_file points.jsonl --picture frontier.png
-    accelerate launch --num_processes 8 -m trl_diffusion.cli frontier --config frontier.yaml
+examples:
+    trl-diffusion frontier --models embedded/sudoku --task sudoku \\
+        --size 50 --output_file points.jsonl
+    trl-diffusion frontier --models base/ trained/ --names before after \\
+        --task gsm8k --output_file points.jsonl --picture frontier.png
+    accelerate launch --num_processes 8 -m trl_diffusion.cli frontier \\
+        --config frontier.yaml
 
-All models are decoded at one temperature and on one canvas: what is said, then what `--decoder_from` carries. Without
-it the models that carry settings must agree; where none does, it is greedy and on the task's canvas. Points that are
-in the file are not measured again."""
+Points that are in the file are not measured again."""
+_SHARED = """One temperature and one canvas for all models: what you set, else what the model of `--decoder_from`
+carries. Without it the models that carry settings must agree; where none does, it is as in [brackets]."""
+# What a frontier goes through.
+_VARIED = ("unmasking", "entropy_bound", "confidence_threshold", "max_denoising_steps", "learned_threshold")
 
 
 @dataclass
 class FrontierArguments:
     """Which models, under which decoders."""
 
-    models: list[str] = field(metadata={"help": "Ids on the Hub, folders, or embedded models."})
-    output_file: str = field(metadata={"help": "File for the points: JSON lines, a header and a line per point."})
-    names: list[str] | None = field(default=None, metadata={"help": "Their names. By default as `--models`."})
-    picture: str | None = field(default=None, metadata={"help": "File for a picture; needs matplotlib."})
-    generations_dir: str | None = field(default=None, metadata={"help": "Folder for all answers, a file per point."})
-    decoder_from: str | None = field(
-        default=None, metadata={"help": "The model whose temperature and canvas are those of all."}
+    _argument_group_name = "models and decoders"
+
+    models: list[str] = field(metadata={"help": "Ids on the Hub, folders, or embedded models.", "metavar": "MODEL"})
+    output_file: str = field(
+        metadata={"help": "File for the points: JSON lines, a header and a line per point.", "metavar": "FILE"}
     )
-    entropy_bounds: list[float] | None = field(default=None, metadata={"help": "Bounds to try, in nats."})
-    confidence_thresholds: list[float] | None = field(default=None, metadata={"help": "Thresholds to try."})
-    tokens_per_step: list[int] | None = field(default=None, metadata={"help": "Fixed schedules to try."})
-    dtype: str = field(default="auto", metadata={"help": "'auto', 'float32' or 'bfloat16'."})
-    device: str | None = field(default=None, metadata={"help": "By default a GPU, if there is one."})
+    names: list[str] | None = field(
+        default=None, metadata={"help": "Their names. By default as `--models`.", "metavar": "NAME"}
+    )
+    picture: str | None = field(
+        default=None, metadata={"help": "File for a picture; needs matplotlib.", "metavar": "FILE"}
+    )
+    generations_dir: str | None = field(
+        default=None, metadata={"help": "Folder for all answers, a file per point.", "metavar": "FOLDER"}
+    )
+    decoder_from: str | None = field(
+        default=None,
+        metadata={"help": "The model whose temperature and canvas are those of all.", "metavar": "MODEL"},
+    )
+    entropy_bounds: list[float] | None = field(
+        default=None, metadata={"help": "Bounds to try, in nats. By default twelve from 0.01 to 8."}
+    )
+    confidence_thresholds: list[float] | None = field(
+        default=None, metadata={"help": "Thresholds to try. By default twelve from 0.95 to 0.3."}
+    )
+    tokens_per_step: list[int] | None = field(
+        default=None, metadata={"help": "Fixed schedules to try. By default 1, 2 and 4."}
+    )
+    dtype: str = field(default="auto", metadata=DTYPE)
+    device: str | None = field(default=None, metadata=DEVICE)
     batch_size: int = field(default=64, metadata={"help": "Answers that are decoded at a time."})
     seed: int = field(default=0, metadata={"help": "Seed of the sampling. The problems are the same for every seed."})
 
 
 def make() -> TrlParser:
-    from .arguments import CanvasArguments, TaskArguments
+    from .arguments import TaskArguments, decoding_arguments
 
-    return make_parser("frontier", DESCRIPTION, TaskArguments, FrontierArguments, CanvasArguments)
+    shown = {"max_new_tokens": "the task's", "block_length": "the task's", "temperature": 0.0}
+    return make_parser(
+        "frontier", DESCRIPTION, TaskArguments, FrontierArguments, decoding_arguments(shown, _VARIED, _SHARED)
+    )
 
 
 def run(words: Sequence[str]) -> int:
@@ -103,7 +130,9 @@ def run(words: Sequence[str]) -> int:
         if args.picture:
             from ..evaluation.plots import plot_frontiers
 
-            plot_frontiers(points, args.picture, title=task_args.task)
+            plot_frontiers(
+                points, args.picture, title=task_args.task, problems=f"{task_args.task}, {task_args.split} split"
+            )
     return 0
 
 
@@ -118,8 +147,8 @@ def shared_decoder(
             Ids, folders or embedded models.
         decoder_from (`str`, *optional*):
             The one that decides.
-        decoding (`CanvasArguments`):
-            What was said.
+        decoding:
+            What was said, as [`~trl_diffusion.cli.arguments.decoding_arguments`] has it.
         task ([`~trl_diffusion.tasks.Task`]):
             Whose canvas it is if nothing else decides.
 

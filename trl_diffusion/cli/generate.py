@@ -6,22 +6,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from trl import TrlParser
 
 from .parsing import make_parser, parse
 
 
+CANVAS: dict[str, Any] = {"max_new_tokens": 128, "block_length": 32}  # of models that carry no settings
 DESCRIPTION = """Complete a prompt. In a terminal, you can watch the canvas fill in: colours tell early from late.
 
-    trl-diffusion generate --model_name_or_path embedded/sudoku --prompt ".4....42.3.....1="
-    echo "Why is the sky blue?" | trl-diffusion generate --model_name_or_path GSAI-ML/LLaDA-8B-Instruct \\
-        --max_new_tokens 128 --block_length 32 --unmasking confidence_threshold"""
+examples:
+    trl-diffusion generate --model_name_or_path embedded/sudoku \\
+        --prompt ".4....42.3.....1=" --temperature 0
+    echo "Why is the sky blue?" | trl-diffusion generate \\
+        --model_name_or_path GSAI-ML/LLaDA-8B-Instruct"""
 
 
 @dataclass
 class GenerateArguments:
     """What to complete."""
+
+    _argument_group_name = "prompt"
 
     prompt: str | None = field(default=None, metadata={"help": "The prompt. By default what comes in by a pipe."})
     raw: bool = field(default=False, metadata={"help": "Complete the text as it is, without the chat template."})
@@ -31,9 +37,9 @@ class GenerateArguments:
 
 
 def make() -> TrlParser:
-    from .arguments import DecodingArguments, ModelArguments
+    from .arguments import ModelArguments, decoding_arguments
 
-    return make_parser("generate", DESCRIPTION, ModelArguments, GenerateArguments, DecodingArguments)
+    return make_parser("generate", DESCRIPTION, ModelArguments, GenerateArguments, decoding_arguments(CANVAS))
 
 
 def run(words: Sequence[str]) -> int:
@@ -52,7 +58,7 @@ def run(words: Sequence[str]) -> int:
     if not prompt:
         raise ValueError("`--prompt` is empty." if args.prompt is not None else "Nothing came in by the pipe.")
     model, tokenizer = load_model(model_args)
-    decoder = decoder_of(model, decoding, max_new_tokens=128, block_length=32)
+    decoder = decoder_of(model, decoding, **CANVAS)
     speaker = Speaker(model, tokenizer, decoder, plain=args.plain)
     messages = prompt if args.raw or not tokenizer.chat_template else [{"role": "user", "content": prompt}]
     speaker.say(messages, args.seed, args.num_samples)

@@ -3,10 +3,22 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 
-from ..scripts.check import main
+from ..scripts.check_options import make_parser, parse
+
+
+PROG = "trl-diffusion inspect"
+
+
+def make() -> argparse.ArgumentParser:
+    return make_parser(PROG)
 
 
 def run(words: Sequence[str]) -> int:
-    return main(list(words), prog="trl-diffusion inspect")
+    args = parse(list(words), prog=PROG)
+
+    from ..scripts import check  # loads PyTorch
+
+    return check.run(args)

@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from ..scripts.help import overview
 from ..scripts.options import UsageError, unrecognised
 from .imports import UserCodeError
 from .quiet import DEBUG, silence
@@ -20,7 +21,7 @@ from .quiet import DEBUG, silence
 
 # Name, module and what it does.
 COMMANDS = {
-    "train": ("train", "Train a model by a method: trl-diffusion train diffpo --task sudoku ..."),
+    "train": ("train", "Train a model by a method, such as diffpo"),
     "eval": ("evaluate", "Decode a task's problems, keep the answers, score them"),
     "frontier": ("frontier", "Accuracy against forward passes, of one or several models"),
     "score": ("score", "Score answers that `eval` has kept, or compare two sets of them"),
@@ -35,16 +36,14 @@ COMMANDS = {
 
 def usage() -> str:
     """What `--help` prints."""
-    lines = [
-        "usage: trl-diffusion <command> [options]",
-        "",
+    return overview(
+        "trl-diffusion <command>",
         "Reinforcement learning for diffusion language models.",
-        "",
-    ]
-    lines += [f"  {name:12} {what}" for name, (_, what) in COMMANDS.items()]
-    lines += ["", "`trl-diffusion <command> --help` describes a command. Every option can also be set in a YAML file:"]
-    lines += [f"`--config file.yaml`; those on the command line win. {DEBUG}=1 shows where an error comes from."]
-    return "\n".join(lines)
+        "commands",
+        {name: what for name, (_, what) in COMMANDS.items()},
+        "`trl-diffusion <command> --help` describes a command. Every option can also be set in a YAML file, by "
+        f"`--config file.yaml`; those on the command line win. {DEBUG}=1 shows where an error comes from.",
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,15 @@ def silence() -> None:
     warnings.simplefilter("ignore", FutureWarning)
     # Misses a package that makes 4-bit weights fast on a CPU, also where there are none.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    if shutil.which("nvidia-smi") is None:  # else it may be news that no GPU was found
+        warnings.filterwarnings("ignore", message="'pin_memory' argument is set as true but no accelerator is found")
+        if os.environ.get("ACCELERATE_USE_DEEPSPEED") != "true":
+            logging.getLogger("DeepSpeed").addFilter(_is_not_about_a_missing_gpu)
+
+
+def _is_not_about_a_missing_gpu(record: logging.LogRecord) -> bool:
+    """DeepSpeed looks for one where it is installed, also if nobody asked for it."""
+    return not record.getMessage().startswith("Setting accelerator to CPU")
 
 
 def register_models() -> None:

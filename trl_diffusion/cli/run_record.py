@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
@@ -74,6 +75,23 @@ def describe(method: str, *parsed: Any, processes: int) -> dict[str, Any]:
     return json.loads(json.dumps(settings, default=_plain))
 
 
+def defaults(method: str) -> dict[str, Any]:
+    """
+    What [`describe`] says of a run for which nothing was chosen.
+
+    Raises:
+        `KeyError`: If there is no such method.
+    """
+    from trl import ModelConfig
+
+    from .train import TrainArguments, methods
+
+    config = methods()[method][0]
+    return describe(
+        method, TrainArguments(), config(output_dir="unused", report_to="none"), ModelConfig(), processes=1
+    )
+
+
 def check_same_run(folder: Path, settings: Mapping[str, Any]) -> None:
     """
     Args:
@@ -128,7 +146,8 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 def write(folder: Path, settings: Mapping[str, Any], saved: int | None = None) -> None:
     """
-    Write it at once, for other processes may be reading.
+    Write it at once, for other processes may be reading. Versions of packages and the device go with it: they may
+    change from start to start.
 
     Args:
         folder (`Path`):
@@ -139,8 +158,18 @@ def write(folder: Path, settings: Mapping[str, Any], saved: int | None = None) -
             After how many updates the model in the folder was saved.
     """
     unfinished = folder / f"{FILE}.part"
-    unfinished.write_text(json.dumps({"settings": settings, "saved": saved}, indent=1) + "\n", encoding="utf-8")
+    record = {"settings": settings, "saved": saved, "versions": _versions()}
+    unfinished.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     os.replace(unfinished, folder / FILE)
+
+
+def _versions() -> dict[str, str]:
+    import torch
+
+    from ..trainer.model_card import versions
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    return versions() | {"python": platform.python_version(), "device": device}
 
 
 def _from_json(text: str) -> Any:

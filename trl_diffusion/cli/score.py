@@ -13,9 +13,10 @@ from .parsing import make_parser, parse
 
 DESCRIPTION = """Score answers that `trl-diffusion eval` has kept, without the model; or compare two sets of them.
 
+examples:
     trl-diffusion score --generations before.jsonl --task gsm8k
     trl-diffusion score --generations before.jsonl after.jsonl --task gsm8k
-    trl-diffusion score --generations before.jsonl --reward my_package.rewards:strict
+    trl-diffusion score --generations before.jsonl --reward my_rewards:strict
 
 Two files are compared if they were decoded alike; `--allow_different_settings` is for comparing decoders."""
 
@@ -24,9 +25,17 @@ Two files are compared if they were decoded alike; `--allow_different_settings` 
 class ScoreArguments:
     """Which answers, and who judges them."""
 
-    generations: list[str] = field(metadata={"help": "One file, or two of the same problems to compare."})
-    task: str | None = field(default=None, metadata={"help": "A task by its name, whose reward judges."})
-    reward: str | None = field(default=None, metadata={"help": "Another judge: 'module:function'."})
+    _argument_group_name = "answers and their judge"
+
+    generations: list[str] = field(
+        metadata={"help": "One file, or two of the same problems to compare.", "metavar": "FILE"}
+    )
+    task: str | None = field(
+        default=None, metadata={"help": "A task by its name, whose reward judges.", "metavar": "TASK"}
+    )
+    reward: str | None = field(
+        default=None, metadata={"help": "Another judge: 'module:function'.", "metavar": "FUNCTION"}
+    )
     allow_different_settings: bool = field(
         default=False,
         metadata={"help": "Compare two files all the same that were decoded differently, and say in what."},

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..evaluation import Comparison, Evaluation
-from ..evaluation.frontiers import names_and_conditions
+from ..evaluation.frontiers import names_and_conditions, settings_of_the_rule
 
 
 def percent(value: float) -> str:
@@ -63,8 +63,7 @@ def print_frontiers(sweeps: Mapping[str, Iterable[Evaluation]]) -> None:
     names, conditions = names_and_conditions(sweeps)
     for name, points in sweeps.items():
         for point in points:
-            rule = {key: value for key, value in point.decoder.items() if key in ("unmasking", "threshold", "steps")}
-            decoder = " ".join(str(value) for value in rule.values())
+            decoder = " ".join(str(value) for value in settings_of_the_rule(point).values())
             table.add_row(names[name], f"{point.nfe:.2f}", percent(point.accuracy), within(point.interval), decoder)
         table.add_section()
     _print(table, *([f"all: {conditions}"] if conditions else []))

@@ -85,7 +85,16 @@ def compare(
             "--decoder_from` takes the settings of another model), or compare them all the same with "
             "`allow_different_settings=True` (`trl-diffusion score --allow_different_settings`)."
         )
-    right = [correct_by_prompt(g, rewards_of(g, reward)) for g in (first, second)]
+    return compare_judged((first, second), (rewards_of(first, reward), rewards_of(second, reward)))
+
+
+def compare_judged(
+    samples: tuple[Generations, Generations], rewards: tuple[list[float | None], list[float | None]]
+) -> Comparison:
+    """[`compare`] for samples of the same prompts that have their rewards already, however they were decoded."""
+    first, second = samples
+    settings = different_settings(first, second)
+    right = [correct_by_prompt(g, own) for g, own in zip(samples, rewards, strict=True)]
     a, b = (g.header["num_samples"] for g in (first, second))
     # Whole numbers, of which sums are exact: differences times the least common multiple of the numbers of samples.
     unit = math.lcm(a, b)

@@ -104,9 +104,16 @@ def names_and_conditions(sweeps: Mapping[str, Iterable[Evaluation]]) -> tuple[di
     return {name: f"{name} ({'; '.join(own)})" for name, own in conditions.items()}, ""
 
 
+_SWEPT = ("unmasking", "threshold", "steps")
+
+
+def settings_of_the_rule(point: Evaluation) -> dict[str, Any]:
+    """What tells a decoder from the others of its sweep: rule, and threshold or number of steps."""
+    return {name: value for name, value in point.decoder.items() if name in _SWEPT}
+
+
 def _conditions(point: Evaluation) -> str:
-    swept = ("unmasking", "threshold", "steps")
-    return ", ".join(f"{name} {value}" for name, value in point.decoder.items() if name not in swept)
+    return ", ".join(f"{name} {value}" for name, value in point.decoder.items() if name not in _SWEPT)
 
 
 def accuracy_at(points: list[Evaluation], nfe: float) -> float:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import cycle
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def plot_run(
     path: str | Path,
     *,
     title: str = "",
+    problems: str = "",
 ) -> None:
     """
     Draw the reward and the passes over training, and accuracy against passes before and after.
@@ -41,6 +43,8 @@ def plot_run(
             File to write; the suffix decides the format.
         title (`str`, *optional*, defaults to `""`):
             Title of the picture.
+        problems (`str`, *optional*, defaults to `""`):
+            What was evaluated, such as task and split. Its number is known.
     """
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     training, cost = figure.subplots(1, 2)
@@ -57,13 +61,15 @@ def plot_run(
     for when, color, evaluations in (("before", BEFORE, before), ("after", AFTER, after)):
         for (name, points), style, marker in zip(evaluations.items(), ("-", "--"), ("o", "s"), strict=False):
             _draw_frontier(cost, points, color, style=style, marker=marker, label=f"{when}, {name}")
-    _name_cost_axes(cost)
+    _name_cost_axes(cost, [*before.values(), *after.values()], problems)
     training.grid(alpha=0.25)
     cost.legend(loc="center right", bbox_to_anchor=(1.0, 0.35), fontsize=9)
     _save(figure, path, title)
 
 
-def plot_frontiers(sweeps: dict[str, list[Evaluation]], path: str | Path, *, title: str = "") -> None:
+def plot_frontiers(
+    sweeps: dict[str, list[Evaluation]], path: str | Path, *, title: str = "", problems: str = ""
+) -> None:
     """
     Draw accuracy against passes of one checkpoint or several. A line joins the points that no other of the same
     checkpoint beats, a band shows their intervals. Temperature and canvas stand below the title, or with the names
@@ -76,13 +82,15 @@ def plot_frontiers(sweeps: dict[str, list[Evaluation]], path: str | Path, *, tit
             File to write; the suffix decides the format.
         title (`str`, *optional*, defaults to `""`):
             Title of the picture.
+        problems (`str`, *optional*, defaults to `""`):
+            What was evaluated, such as task and split. Its number is known.
     """
     figure = Figure(figsize=(6.6, 4.6), layout="constrained")
     axes = figure.subplots()
     names, conditions = names_and_conditions(sweeps)
     for (name, points), color in zip(sweeps.items(), cycle((BEFORE, AFTER, COST, "#2da44e", "#8250df", "#bf3989"))):
         _draw_frontier(axes, points, color, style="-", marker="o", label=names[name])
-    _name_cost_axes(axes)
+    _name_cost_axes(axes, sweeps.values(), problems)
     if conditions:
         axes.set_title(f"{axes.get_title()}\n{conditions}", fontsize=9)
     axes.legend(loc="lower right", fontsize=9)
@@ -158,12 +166,14 @@ def _draw_frontier(axes: Axes, points: list[Evaluation], color: str, *, style: s
     axes.fill_between(xs, [p.interval[0] for p in best], [p.interval[1] for p in best], color=color, alpha=0.08, lw=0)
 
 
-def _name_cost_axes(axes: Axes) -> None:
+def _name_cost_axes(axes: Axes, evaluations: Iterable[list[Evaluation]], problems: str) -> None:
+    counts = sorted({point.prompts for points in evaluations for point in points})
+    asked = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1]))) if counts else "no"
     axes.set(
         xscale="log",
         ylim=(0, 1.02),
         xlabel="forward passes per answer",
-        ylabel="accuracy on held-out prompts",
+        ylabel=f"accuracy on {asked} prompts" + (f" ({problems})" if problems else ""),
         title="Accuracy against cost, over rules and thresholds",
     )
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -173,7 +173,12 @@ def score(generations: Generations, reward: Callable[..., Any]) -> Evaluation:
     Returns:
         [`Evaluation`]
     """
-    samples, rewards = generations.samples, rewards_of(generations, reward)
+    return summarize(generations, rewards_of(generations, reward))
+
+
+def summarize(generations: Generations, rewards: list[float | None]) -> Evaluation:
+    """[`score`] of samples that have their rewards already, see [`rewards_of`]."""
+    samples = generations.samples
     right = correct_by_prompt(generations, rewards)
     count, per_prompt = len(samples), generations.header["num_samples"]
     correct = sum(map(sum, right))

@@ -16,9 +16,6 @@ import torch
 from .cache import KeyValueCache
 
 
-KINDS = ("prefix", "dual")
-
-
 class ApproximateCache(KeyValueCache):
     """
     Keys and values of canvases, some of them from earlier steps.

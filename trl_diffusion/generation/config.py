@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import numbers
 import os
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +24,24 @@ _CARRIED_AS = "diffusion"
 
 # What does not matter for what is written.
 COMPUTATION = ("max_batch_size", "use_cache", "drift_check_rate")
+
+CACHES = ("prefix", "dual")
+LEARNED_THRESHOLDS = ("off", "greedy", "sample")
+
+
+class _RuleNames:
+    """Names of the unmasking rules: also of one's own, which there can only be where the module of rules is loaded."""
+
+    def __iter__(self) -> Iterator[str]:
+        loaded = sys.modules.get(f"{__package__}.unmasking")
+        ours = ("entropy_bound", "confidence_threshold", "low_confidence", "random", "left_to_right")
+        return iter(ours if loaded is None else loaded.RULES)
+
+    def __contains__(self, name: object) -> bool:
+        return name in tuple(self)
+
+
+RULE_NAMES = _RuleNames()
 
 
 @dataclass
@@ -97,11 +117,15 @@ class DiffusionGenerationConfig:
     block_length: int = field(default=32, metadata={"help": "Tokens per semi-autoregressive block."})
     stop_at_eos: bool = field(default=True, metadata={"help": "Whether a row ends once its text is decided."})
     eos_token_ids: tuple[int, ...] = field(default=(), metadata={"help": "Tokens that end the text."})
-    unmasking: str = field(default="entropy_bound", metadata={"help": "The unmasking rule."})
+    unmasking: str = field(default="entropy_bound", metadata={"help": "The unmasking rule.", "choices": RULE_NAMES})
     entropy_bound: float = field(default=0.1, metadata={"help": "Bound of the entropy-bound rule, in nats."})
     confidence_threshold: float = field(default=0.9, metadata={"help": "Threshold of the confidence rule."})
     learned_threshold: str = field(
-        default="off", metadata={"help": "Whether the model's threshold head decides: 'off', 'greedy' or 'sample'."}
+        default="off",
+        metadata={
+            "help": "Whether the model's threshold head decides, by its most likely threshold or a drawn one.",
+            "choices": LEARNED_THRESHOLDS,
+        },
     )
     max_denoising_steps: int | None = field(
         default=None, metadata={"help": "Denoising steps; of adaptive rules, the most."}
@@ -112,7 +136,8 @@ class DiffusionGenerationConfig:
     max_batch_size: int | None = field(default=None, metadata={"help": "Rows in one forward pass."})
     use_cache: bool = field(default=True, metadata={"help": "Whether to cache keys and values where it is exact."})
     approximate_cache: str | None = field(
-        default=None, metadata={"help": "Read keys and values of earlier steps: 'prefix' or 'dual'."}
+        default=None,
+        metadata={"help": "Read keys and values of earlier steps, which is an approximation.", "choices": CACHES},
     )
     cache_refresh_interval: int | None = field(
         default=None, metadata={"help": "Steps after which an approximate cache is computed anew, within a block."}
@@ -147,7 +172,7 @@ class DiffusionGenerationConfig:
             )
         if self.unmasking not in RULES:
             raise ValueError(f"`unmasking` must be one of {', '.join(map(repr, RULES))}, got {self.unmasking!r}.")
-        if self.learned_threshold not in ("off", "greedy", "sample"):
+        if self.learned_threshold not in LEARNED_THRESHOLDS:
             raise ValueError(
                 f"`learned_threshold` must be 'off', 'greedy' or 'sample', got {self.learned_threshold!r}."
             )
@@ -178,11 +203,9 @@ class DiffusionGenerationConfig:
             )
 
     def _check_cache(self) -> None:
-        from .approximate_cache import KINDS
-
-        if self.approximate_cache is not None and self.approximate_cache not in KINDS:
+        if self.approximate_cache is not None and self.approximate_cache not in CACHES:
             raise ValueError(
-                f"`approximate_cache` must be one of {', '.join(map(repr, KINDS))}, got {self.approximate_cache!r}."
+                f"`approximate_cache` must be one of {', '.join(map(repr, CACHES))}, got {self.approximate_cache!r}."
             )
         for name in ("cache_refresh_interval", "drift_check_rate"):
             if getattr(self, name) and self.approximate_cache is None:

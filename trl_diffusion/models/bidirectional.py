@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils import find_adapter_config_file
@@ -133,6 +134,17 @@ class BidirectionalMixin(_Model):
         super().post_init()
 
 
+def _is_without_head(name: Any, config: Any, options: dict[str, Any]) -> bool:
+    """Whether a checkpoint has no threshold head, and is to be loaded with one."""
+    head = options.get("threshold_head") if config is None else getattr(config, "threshold_head", None)
+    if head is None or name is None:
+        return False
+    try:
+        return PreTrainedConfig.get_config_dict(name, **hub_options(options))[0].get("threshold_head") is None
+    except OSError:  # weights without a configuration
+        return False
+
+
 class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
     """
     For models with their LM head, whose backbone is `self.model`. Mixed in before transformers' class.
@@ -145,7 +157,7 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
         """
         transformers' own, of safetensors unless something else is asked for. An adapter that was trained with a
         threshold head has its description in its generation configuration: its base model is given a head before the
-        adapter is loaded into it.
+        adapter is loaded into it. That a head which is not the checkpoint's own has no weights there is not reported.
         """
         if kwargs.get("use_safetensors") is None:
             kwargs["use_safetensors"] = True
@@ -158,7 +170,9 @@ class MaskedDiffusionMixin(BidirectionalMixin, ThresholdHeadMixin):
             kwargs["threshold_head"] = described
         elif described is not None:
             config.threshold_head = described
-        model = super().from_pretrained(name, *args, config=config, adapter_kwargs=adapter_kwargs, **kwargs)
+        is_new = described is not None or _is_without_head(name, config, kwargs)
+        with cls.head_may_be_missing(is_new):
+            model = super().from_pretrained(name, *args, config=config, adapter_kwargs=adapter_kwargs, **kwargs)
         if carried is not None:
             model.generation_config = carried
         return model

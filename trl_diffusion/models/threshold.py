@@ -11,6 +11,8 @@ has two variants: a categorical distribution over a grid of thresholds, and a no
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, cast
@@ -189,6 +191,7 @@ class ThresholdHeadMixin:
     """For models that may carry a threshold head. Mixed into the class with the LM head."""
 
     threshold_head: ThresholdHead | None
+    _keys_to_ignore_on_load_missing: set[str] | list[str] | None  # transformers'
 
     # On loading in half precision; the first is also what quantisation leaves alone.
     _keep_in_fp32_modules: set[str] | list[str] | None = ["threshold_head"]
@@ -201,6 +204,18 @@ class ThresholdHeadMixin:
         if described is not None:
             config = ThresholdHeadConfig(**described)
             self.threshold_head = ThresholdHead(self.config.hidden_size, config)  # type: ignore[attr-defined]
+
+    @classmethod
+    @contextmanager
+    def head_may_be_missing(cls, is_new: bool) -> Iterator[None]:
+        """Have transformers not report that a checkpoint lacks the weights of a head, where it `is_new`."""
+        reported = cls._keys_to_ignore_on_load_missing
+        if is_new:
+            cls._keys_to_ignore_on_load_missing = [*(reported or ()), r"^threshold_head\."]
+        try:
+            yield
+        finally:
+            cls._keys_to_ignore_on_load_missing = reported
 
     def add_threshold_head(self, config: ThresholdHeadConfig) -> None:
         """Give a loaded model a new, untrained head."""

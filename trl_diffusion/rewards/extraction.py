@@ -90,9 +90,9 @@ def extract_final_answer(completion: Any) -> str:
     r"""
     [`extract_answer`] for answers of one line, as in mathematics.
 
-    Two more marks are known where there is neither tag nor box: GSM8K's `#### 72`, and a last line that says `The
-    answer is 72`. What they mark is all that follows: `The answer is 12, not 15` gives `12, not 15`, which is no
-    number. After an `<answer>` that is never closed, only the first line counts.
+    Two more marks are known where there is no box: GSM8K's `#### 72`, inside of tags, too, and without tags a last
+    line that says `The answer is 72`. What they mark is all that follows: `The answer is 12, not 15` gives `12, not
+    15`, which is no number. After an `<answer>` that is never closed, only the first line counts.
     """
     text = visible_text(completion)
     tagged = _last_tagged(text)
@@ -100,11 +100,11 @@ def extract_final_answer(completion: Any) -> str:
     box = last_boxed(answer)
     if box is not None:
         return _filled(", ".join([*_boxes_before(answer), box]))
-    if tagged is not None:
-        return _filled(tagged[0] if tagged[1] else tagged[0].strip().split("\n")[0])
-    markers = _MARKER.findall(text)
-    if markers:
-        return _filled(markers[-1])
+    if tagged is not None and not tagged[1]:
+        answer = answer.strip().split("\n")[0]
+    markers = _MARKER.findall(answer)
+    if markers or tagged is not None:
+        return _filled(markers[-1] if markers else answer)
     text = _PLEASANTRY.sub("", text)
     heading = _HEADING.search(text)
     return _filled(heading[1] if heading else strip_statement(text.split("\n")[-1]) or text)

@@ -41,15 +41,24 @@ CHARACTERS = str.maketrans(
         "∪": r"\cup ",
         "∈": r"\in ",
         "±": r"\pm ",
+        "≠": r"\ne ",
         "≈": r"\approx ",
         "½": r"\frac{1}{2}",
         "⅓": r"\frac{1}{3}",
         "⅔": r"\frac{2}{3}",
         "¼": r"\frac{1}{4}",
         "¾": r"\frac{3}{4}",
-        "²": "^2",
-        "³": "^3",
     }
+)
+_RAISED = re.compile("[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+_LOWERED = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
+_AS_DIGITS = str.maketrans("⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉", "+-01234567890123456789")
+_BASES = ("two", "three", "four", "five", "six", "seven", "eight", "nine")
+_BASE_WORDS = "|".join(_BASES)
+_BASE = re.compile(  # 25_{\text{eight}}, 25 \text{ (base 8)}
+    rf"(?<=[0-9A-F])\s*(?:_\s*\{{\s*\\text\s*\{{\s*(?:base )?({_BASE_WORDS})\s*\}}\s*\}}"
+    r"|(?:_\s*\{\s*)?(?:\\text\s*\{)?\s*\(?\s*(?:in )?\bbase (?:\}\s*)?"
+    rf"([0-9]{{1,2}}|{_BASE_WORDS})\s*\)?\s*\}}{{0,2}})\Z"
 )
 # One after the other: each sees what those before it have left.
 _SAME = [
@@ -59,7 +68,7 @@ _SAME = [
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"(?<=[0-9]),\\!\s*(?=[0-9]{3}(?![0-9]))", ","),
         (r"\\!", ""),
-        (r"\{\s*,\s*\}", ","),
+        (r"(?<![a-zA-Z])\{\s*([,:])\s*\}", r"\1"),
         (
             r"(?<![\w)}\]^_])\\(?:text|texttt|textrm|mbox|mathrm|mathbf|mathtt|textbf|boldsymbol|bm|underline)\s*"
             r"\{\s*((?:\\?\$?-?|\(+)[0-9.,][^{}]*)\}",
@@ -82,12 +91,16 @@ _SAME = [
         (r"\\rangle(?![a-zA-Z])", ")"),
         (r"\A\(\s*([0-9]+)\s*\)\s*_", r"\1_"),
         (r"\\text\s*\{\s*(\^\\circ)\s*\}", r"\1"),
-        (r"\\sqrt ([0-9]+)", r"\\sqrt{\1}"),  # that of √13; \sqrt13 is LaTeX's own affair
         (r"\\varnothing(?![a-zA-Z])|\\\{\s*\\\}", r"\\emptyset"),
         (r"\\degree(?![a-zA-Z])", r"^\\circ"),
         (r"\\%|\s*\\text\s*\{\s*(?:\\?%|percent)\s*\}|\s*\bper[ -]?cent\b", "%"),
         (r"(?<![a-zA-Z\\])(pi|sqrt|infty)(?![a-zA-Z])", r"\\\1"),
-        (r"(?<![a-zA-Z\\])infinity(?![a-zA-Z])", r"\\infty"),
+        (r"(?<![a-zA-Z\\])inf(?:inity)?(?![a-zA-Z])", r"\\infty"),
+        (r"(?<![a-zA-Z\\{])((?:arc)?(?:sin|cos|tan)|ln|log)(?=[(^_\\0-9]| [0-9\\]| [a-z]\b)", r"\\\1"),
+        (r"\\(sin|cos|tan)\s*\^\s*\{\s*-\s*1\s*\}", r"\\arc\1 "),
+        (r"\\sqrt(\[3\])? ([0-9]+)", r"\\sqrt\1{\2}"),  # that of √13; \sqrt13 is LaTeX's own affair
+        (r"(?<=[\w)])\*\*(?=-?[\w(])", "^"),
+        (r"\^\(([^()]{1,40})\)", r"^{\1}"),
         (r"\s+", " "),
     )
 ]
@@ -123,12 +136,38 @@ def tidy(text: str) -> str:
     Returns:
         `str`: the same formula in one line.
     """
-    text = text.translate(CHARACTERS)
+    text = _RAISED.sub(lambda match: _script("^", match[0]), text.replace("∛", r"\sqrt[3] "))
+    text = _LOWERED.sub(lambda match: _script("_", match[0]), text).translate(CHARACTERS)
     for pattern, replacement in _SAME:
         text = pattern.sub(replacement, text)
     text = text.strip(_EDGES)
     text = _ANSWER_IS.sub("", text, count=1) if _ANSWER_IS.match(text) else text
-    return _strip_braces(_strip_stop(text.strip(_EDGES)).strip(_EDGES))
+    text = _brace_roots(_strip_braces(_strip_stop(text.strip(_EDGES)).strip(_EDGES)))
+    return _BASE.sub(lambda match: f"_{{{_base(match[1] or match[2])}}}", text)
+
+
+def _script(sign: str, digits: str) -> str:
+    digits = digits.translate(_AS_DIGITS)
+    return sign + (digits if len(digits) == 1 else f"{{{digits}}}")
+
+
+def _base(text: str) -> str:
+    return str(_BASES.index(text) + 2) if text in _BASES else text
+
+
+def _brace_roots(text: str) -> str:
+    r"""`\sqrt{2+\sqrt{3}}` for `\sqrt(2+\sqrt(3))`."""
+    opening = re.compile(r"\\sqrt(?:\[3\])?\s*\(")
+    for _ in range(10):
+        match = opening.search(text)
+        if match is None:
+            break
+        depths = itertools.accumulate((c == "(") - (c == ")") for c in text[match.end() - 1 :])
+        end = next((match.end() - 1 + i for i, depth in enumerate(depths) if depth == 0), None)
+        if end is None:
+            break
+        text = f"{text[: match.end() - 1]}{{{text[match.end() : end]}}}{text[end + 1 :]}"
+    return text
 
 
 def split_name(text: str) -> tuple[str, str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .equivalence import equivalent, parse_answer, parse_gold, require_math_verify
+from .answers import parse_answer
+from .equivalence import equivalent, parse_gold
+from .expressions import require_math_verify
 from .extraction import extract_final_answer
 
 

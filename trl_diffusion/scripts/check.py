@@ -1,13 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a checkpoint can be trained here, and what it will take. Reads its configuration and its tokenizer only.
+"""Whether a checkpoint can be trained here, and what it will take: `trl-diffusion inspect`.
 
-    python -m trl_diffusion.scripts.check GSAI-ML/LLaDA-8B-Instruct
-    python -m trl_diffusion.scripts.check GSAI-ML/LLaDA-8B-Instruct --lora_r 64 --load_in_4bit --batch_size 4
-    python -m trl_diffusion.scripts.check Dream-org/Dream-v0-Instruct-7B --full --num_processes 8 --device_memory 80
-
-Says what training takes under every engine, and the command for the fastest that fits. Nothing is downloaded but
-these and the generation configuration, and no weights are allocated: what an update keeps for its backward pass is
-counted by sending the real model through a forward pass on tensors that have a shape and no memory.
+No weights are allocated: what an update keeps for its backward pass is counted by sending the real model through a
+forward pass on tensors that have a shape and no memory.
 """
 
 from __future__ import annotations
@@ -33,9 +28,9 @@ from ..models import (
     token_problems,
 )
 from ..models.hub import hub_options, model_path, saved_generation_config
+from .check_options import parse
 from .launch import USABLE, Run, command, engines_for, fastest, fits
 from .memory import ENGINES, Memory, Update, needs_of
-from .options import OneLine, options_of, unrecognised
 
 
 GIB = 2**30
@@ -283,69 +278,13 @@ def _memory_lines(report: Report, args: argparse.Namespace) -> list[str]:
     return result
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
-
-
-def _gib(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:  # also refuses NaN
-        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
-    return value
-
-
-def _coefficient(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number that is not below 0, got {text}")
-    return value
-
-
-def make_parser(prog: str | None = None) -> argparse.ArgumentParser:
-    """The command line's."""
-    parser = OneLine(
-        prog=prog,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("model", help="A model's id on the Hub, a folder, or an embedded model: 'embedded/sudoku'.")
-    parser.add_argument("--revision")
-    parser.add_argument("--mask_token_id", type=int, help="If neither the model nor the tokenizer names it.")
-    parser.add_argument("--batch_size", type=_count, default=8, help="Completions in a micro-batch.")
-    parser.add_argument("--prompt_length", type=_count, help="Tokens. By default 256, or what fits.")
-    parser.add_argument("--completion_length", type=_count, help="Tokens. By default the checkpoint's own, or 256.")
-    parser.add_argument("--lora_r", type=_count, default=16)
-    parser.add_argument("--num_processes", type=_count, default=1, help="Devices.")
-    parser.add_argument("--gradient_accumulation_steps", type=_count, default=1, help="Micro-batches of an update.")
-    parser.add_argument("--sampler_batch_size", type=_count, help="Completions decoded at a time, if not all.")
-    parser.add_argument(
-        "--beta", type=_coefficient, default=0.0, help="Of the KL term, for which --full keeps a reference."
-    )
-    parser.add_argument("--device_memory", type=_gib, default=80.0, help="GiB of each device.")
-    weights = parser.add_mutually_exclusive_group()
-    weights.add_argument("--load_in_4bit", action="store_true")
-    weights.add_argument("--load_in_8bit", action="store_true")
-    weights.add_argument("--full", action="store_true", help="Train all parameters instead of LoRA.")
-    parser.add_argument("--json", action="store_true", help="For programs.")
-    return parser
-
-
-def parse(arguments: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = make_parser(prog)
-    args, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        parser.error(unrecognised(unknown, options_of(parser)))
-    return args
-
-
-def main(arguments: list[str] | None = None, prog: str | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 1 if there are problems."""
-    args = parse(arguments, prog)
+    return run(parse(arguments))
+
+
+def run(args: argparse.Namespace) -> int:
+    """The same, of a command line that has been parsed."""
     warnings.simplefilter("ignore", FutureWarning)  # transformers' names for gradient checkpointing are changing
     report = check(args.model, args)
     print(json.dumps(asdict(report)) if args.json else "\n".join(lines(report, args)))

@@ -281,7 +281,8 @@ def draw(args: argparse.Namespace, before: Measurement, after: Measurement, log_
         return
     picture = Path(args.output_dir) / "quickstart.png"
     curves = [{"sampled": m.sampled, "greedy": m.greedy} for m in (before, after)]
-    plot_run(log_history, curves[0], curves[1], picture, title=f"DiFFPO on {args.task}, seed {args.seed}")
+    title = f"DiFFPO on {args.task}, seed {args.seed}"
+    plot_run(log_history, curves[0], curves[1], picture, title=title, problems=f"{args.task}, test split")
     print(f"Picture: {picture}")
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..generation.config import RULE_NAMES
 from ..likelihood.trajectory_estimators import STEP_DISTRIBUTIONS
 from .base_config import DiffusionGRPOConfig
 
@@ -45,7 +46,7 @@ class AGRPOConfig(DiffusionGRPOConfig):
         default=8, metadata={"help": "Denoising steps drawn per completion and update, the paper's k."}
     )
     step_distribution: str = field(
-        default="entropy", metadata={"help": "What steps are drawn in proportion to: 'entropy' or 'uniform'."}
+        default="entropy", metadata={"help": "What steps are drawn in proportion to.", "choices": STEP_DISTRIBUTIONS}
     )
     stratify_steps: bool = field(
         default=True, metadata={"help": "Whether the draws of a completion are spread evenly."}
@@ -55,7 +56,7 @@ class AGRPOConfig(DiffusionGRPOConfig):
     )
     loss_type: str = field(default="grpo", metadata={"help": "The loss formulation, see GRPOConfig."})
     scale_rewards: str = field(default="none", metadata={"help": "How advantages are scaled, see GRPOConfig."})
-    unmasking: str = field(default="random", metadata={"help": "The unmasking rule."})
+    unmasking: str = field(default="random", metadata={"help": "The unmasking rule.", "choices": RULE_NAMES})
 
     _exact = True
     _many_passes = True

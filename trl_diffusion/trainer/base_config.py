@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
@@ -13,6 +13,7 @@ from transformers.utils import is_torch_bf16_gpu_available
 from trl import GRPOConfig
 
 from ..generation import DiffusionGenerationConfig
+from ..generation.config import CACHES, RULE_NAMES
 
 
 # Options of GRPOConfig that must keep their default, and what to do instead.
@@ -28,6 +29,7 @@ _REFUSED = {
     "router_aux_loss_coef": "mixture-of-experts balancing losses are not supported.",
     "cast_lm_head_to_fp32": "log-probabilities are computed in float32 from the logits already.",
     "use_liger_kernel": "it replaces a causal forward pass.",
+    "pad_to_multiple_of": "the canvas has a fixed length.",
     "neftune_noise_alpha": "noise on the embeddings would make the scored policy differ from the sampled one.",
 }
 
@@ -40,6 +42,13 @@ _REFUSED_UNLESS_EXACT = dict.fromkeys(
 _REFUSED_WITH_PASSES = {
     "importance_sampling_level": ("sequence",),
     "loss_type": ("vespo", "luspo"),
+}
+
+# What TRL itself would refuse only when rollouts have been made.
+_CHOICES = {
+    "loss_type": ("grpo", "dapo", "dr_grpo", "bnpo", "cispo", "sapo", "luspo", "vespo"),
+    "importance_sampling_level": ("token", "sequence"),
+    "scale_rewards": ("group", "batch", "none"),
 }
 
 # Options of TRL's losses.
@@ -134,8 +143,8 @@ class DiffusionGRPOConfig(GRPOConfig):
     unmasking: str = field(
         default="entropy_bound",
         metadata={
-            "help": "The unmasking rule: 'entropy_bound', 'confidence_threshold', 'low_confidence', 'random' or "
-            "'left_to_right'."
+            "help": "The unmasking rule: which tokens are written in a step.",
+            "choices": RULE_NAMES,
         },
     )
     entropy_bound: float = field(default=0.1, metadata={"help": "Bound of the entropy-bound rule, in nats."})
@@ -163,7 +172,11 @@ class DiffusionGRPOConfig(GRPOConfig):
     )
 
     approximate_cache: str | None = field(
-        default=None, metadata={"help": "Rollouts read keys and values of earlier steps: 'prefix' or 'dual'."}
+        default=None,
+        metadata={
+            "help": "Rollouts read keys and values of earlier steps, which is an approximation.",
+            "choices": CACHES,
+        },
     )
     cache_refresh_interval: int | None = field(
         default=None, metadata={"help": "Steps after which an approximate cache is computed anew, within a block."}
@@ -183,15 +196,21 @@ class DiffusionGRPOConfig(GRPOConfig):
     _many_passes: ClassVar[bool] = False  # whether the tokens of a completion may be scored in several passes
     _own_loss: ClassVar[bool] = False  # whether the loss is none of TRL's
     _used: ClassVar[frozenset[str]] = frozenset()  # options of TRL's losses that the own loss has, too
+    _refused: ClassVar[Mapping[str, str]] = {}  # options that the method has no use for, and why
+
+    @classmethod
+    def refused(cls) -> dict[str, str]:
+        """Options that must keep their default, and why."""
+        reasons = _REFUSED | ({} if cls._exact else _REFUSED_UNLESS_EXACT)
+        reasons |= _REFUSED_WITH_OWN_LOSS if cls._own_loss else {}
+        return {name: reason for name, reason in reasons.items() if name not in cls._used} | dict(cls._refused)
 
     def __post_init__(self):
-        refused = _REFUSED | ({} if self._exact else _REFUSED_UNLESS_EXACT)
-        refused |= _REFUSED_WITH_OWN_LOSS if self._own_loss else {}
-        defaults = {f.name: f.default for f in dataclasses.fields(GRPOConfig)}
-        for name in refused.keys() - self._used:
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        for name, reason in self.refused().items():
             if getattr(self, name) != defaults[name]:
                 raise ValueError(
-                    f"`{name}={getattr(self, name)!r}` is not supported by {type(self).__name__}: {refused[name]}"
+                    f"`{name}={getattr(self, name)!r}` is not supported by {type(self).__name__}: {reason}"
                 )
         if self._many_passes:
             self._require_sum_over_tokens()
@@ -199,8 +218,6 @@ class DiffusionGRPOConfig(GRPOConfig):
         self._require_number("epsilon", minimum=0)
         if self.epsilon_high is not None:
             self._require_number("epsilon_high", minimum=0)
-        if self.pad_to_multiple_of is not None:
-            raise ValueError("`pad_to_multiple_of` is not supported: the canvas has a fixed length. Leave it unset.")
         if self.max_completion_length is None:
             raise ValueError("`max_completion_length` must be set: it is the length of the canvas.")
         if isinstance(self.temperature, (int, float)) and not self.temperature > 0:
@@ -212,6 +229,8 @@ class DiffusionGRPOConfig(GRPOConfig):
             self.bf16 = not self.fp16 and not self.use_cpu and is_torch_bf16_gpu_available()
         self._check_sampler_options()
         super().__post_init__()
+        for name, choices in _CHOICES.items():
+            self._require_choice(name, choices)
 
     def __getstate__(self) -> dict[str, Any]:
         # transformers pickles its arguments into `training_args.bin`, which is pushed beside the model.

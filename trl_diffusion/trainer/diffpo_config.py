@@ -66,8 +66,8 @@ class DiFFPOConfig(DiffusionGRPOConfig):
     epsilon: float = field(default=0.5, metadata={"help": "Clipping range of the ratio."})
     loss_type: str = field(default="grpo", metadata={"help": "The loss formulation, see GRPOConfig."})
     scale_rewards: str = field(default="none", metadata={"help": "How advantages are scaled, see GRPOConfig."})
-    regime: str = field(default="model", metadata={"help": "What is trained: 'model', 'sampler' or 'joint'."})
-    threshold_head: str = field(default="grid", metadata={"help": "The threshold's policy: 'grid' or 'continuous'."})
+    regime: str = field(default="model", metadata={"help": "What is trained.", "choices": REGIMES})
+    threshold_head: str = field(default="grid", metadata={"help": "The threshold's policy.", "choices": KINDS})
     threshold_grid: list[float] | None = field(
         default=None, metadata={"help": "Thresholds to choose from. Default: seven that span the useful range."}
     )

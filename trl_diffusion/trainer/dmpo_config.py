@@ -8,6 +8,10 @@ from ..objectives.dmpo import WEIGHT_BASELINES
 from .base_config import DiffusionGRPOConfig
 
 
+OBJECTIVES = ("wdce", "wddo")
+SEQUENCE_LOG_PROBS = ("elbo", "exact")
+
+
 @dataclass
 class DMPOConfig(DiffusionGRPOConfig):
     r"""
@@ -73,15 +77,16 @@ class DMPOConfig(DiffusionGRPOConfig):
         metadata={"help": "Chooses the coefficient per group: the largest that keeps this effective sample size."},
     )
     sequence_log_probs: str = field(
-        default="elbo", metadata={"help": "How log p_ref - log p_old is computed: 'elbo' or 'exact'."}
+        default="elbo",
+        metadata={"help": "How log p_ref - log p_old is computed.", "choices": SEQUENCE_LOG_PROBS},
     )
     num_elbo_samples: int = field(default=4, metadata={"help": "Masks for that ELBO, in antithetic pairs."})
-    objective: str = field(default="wdce", metadata={"help": "'wdce' or 'wddo'."})
+    objective: str = field(default="wdce", metadata={"help": "The loss.", "choices": OBJECTIVES})
     num_replicates: int = field(default=4, metadata={"help": "Masks per completion and update."})
     antithetic_masks: bool = field(default=True, metadata={"help": "Whether masks come in complementary pairs."})
     weight_baseline: str = field(
         default="model",
-        metadata={"help": "What is subtracted from WDCE's weights: 'model', 'group', 'none' or 'negative'."},
+        metadata={"help": "What is subtracted from WDCE's weights.", "choices": WEIGHT_BASELINES},
     )
     baseline_strength: float = field(default=1.0, metadata={"help": "Factor on the baseline."})
     discriminator_scale: float = field(default=1.0, metadata={"help": "WDDO's factor on the log-ratio."})
@@ -93,6 +98,9 @@ class DMPOConfig(DiffusionGRPOConfig):
     )
 
     _own_loss = True
+    _refused = {
+        "multi_objective_aggregation": "`beta` sets the scale of the rewards, which must not be normalised one by one."
+    }
 
     def __post_init__(self):
         self._require(
@@ -103,13 +111,8 @@ class DMPOConfig(DiffusionGRPOConfig):
         self._require(
             self.scale_rewards in ("none", False), "scale_rewards", "`beta` sets the scale of the rewards; use 'none'."
         )
-        self._require(
-            self.multi_objective_aggregation == "sum_then_normalize",
-            "multi_objective_aggregation",
-            "`beta` sets the scale of the rewards, which must not be normalised; use 'sum_then_normalize'.",
-        )
-        self._require_choice("objective", ("wdce", "wddo"))
-        self._require_choice("sequence_log_probs", ("elbo", "exact"))
+        self._require_choice("objective", OBJECTIVES)
+        self._require_choice("sequence_log_probs", SEQUENCE_LOG_PROBS)
         self._require_choice("weight_baseline", WEIGHT_BASELINES)
         self._require_number("baseline_strength", minimum=0)
         self._require_number("discriminator_scale", above=0)

@@ -38,11 +38,11 @@ class JustGRPOConfig(DiffusionGRPOConfig):
     loss_type: str = field(default="grpo", metadata={"help": "The loss formulation, see GRPOConfig."})
 
     _exact = True
+    _refused = {"unmasking": "it writes from left to right."}
     _many_passes = True
 
     def __post_init__(self):
         self._require_count("views_per_forward")
-        self._require(self.unmasking == "left_to_right", "unmasking", "JustGRPO decodes from left to right.")
         self._require(
             self.max_denoising_steps in (None, self.max_completion_length),
             "max_denoising_steps",

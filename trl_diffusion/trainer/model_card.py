@@ -77,8 +77,13 @@ def make_model_card(
         num_generations=args.num_generations,
         learning_rate=args.learning_rate,
         beta=args.beta,
-        versions={name: version(name) for name in _VERSIONS},
+        versions=versions(),
     )
+
+
+def versions() -> dict[str, str]:
+    """Those of the packages that a result depends on most."""
+    return {name: version(name) for name in _VERSIONS}
 
 
 def _evaluations(log_history: list[dict[str, Any]]) -> tuple[list[str], dict[int, list[str]]]:

@@ -41,6 +41,7 @@ class SPGConfig(DiffusionGRPOConfig):
     scale_rewards: str = field(default="none", metadata={"help": "How advantages are scaled, see GRPOConfig."})
 
     _own_loss = True
+    _refused = {"beta": "its loss has no KL term."}
 
     def __post_init__(self):
         self._require_count("num_mask_samples")
@@ -48,5 +49,4 @@ class SPGConfig(DiffusionGRPOConfig):
         self._require_number("upper_weight", minimum=0)
         self._require(self.upper_weight <= 1, "upper_weight", "must be at most 1.")
         self._require_number("upper_exponent", minimum=1)
-        self._require(self.beta == 0, "beta", "SPG's loss has no KL term; leave it at 0.")
         super().__post_init__()

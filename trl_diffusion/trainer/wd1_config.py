@@ -35,9 +35,9 @@ class WD1Config(DiffusionGRPOConfig):
     scale_rewards: str = field(default="none", metadata={"help": "How advantages are scaled, see GRPOConfig."})
 
     _own_loss = True
+    _refused = {"beta": "its loss has no KL term."}
 
     def __post_init__(self):
         self._require_number("p_mask_prompt", minimum=0, below=1)
         self._require_number("psi", above=0)
-        self._require(self.beta == 0, "beta", "wd1's loss has no KL term; leave it at 0.")
         super().__post_init__()

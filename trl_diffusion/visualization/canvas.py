@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 from unicodedata import category
@@ -11,11 +11,13 @@ from unicodedata import category
 from rich.console import Console, Group
 from rich.live import Live
 from rich.rule import Rule
+from rich.style import Style
 from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
-from ..generation import Trajectory
-from .colours import style_of
+from ..generation import DiffusionGenerationConfig, Trajectory
+from ..generation.unmasking import SCHEDULED_RULES
+from .colours import StepScale, style_of
 
 
 MASK = "░"
@@ -83,7 +85,7 @@ def render_canvas(
     unmask_step: Sequence[int],
     *,
     end_tokens: Sequence[int] = (),
-    steps: int | None = None,
+    scale: Callable[[int], float] | None = None,
     with_tail: bool = False,
 ) -> Text:
     """
@@ -98,8 +100,9 @@ def render_canvas(
             The step that wrote each position, `-1` where nothing is written.
         end_tokens (`Sequence[int]`, *optional*):
             Tokens that end the text.
-        steps (`int`, *optional*):
-            Steps that the colours span. By default those that were made.
+        scale (`Callable[[int], float]`, *optional*):
+            The place of a step among the colours, from `0` to `1`, such as a [`StepScale`]. By default they run from
+            the first step to the last that was made.
         with_tail (`bool`, *optional*, defaults to `False`):
             Whether to show the first token that ends the text and what stands behind it, dimmed and without colour,
             what is the same together. It is left out otherwise.
@@ -107,12 +110,12 @@ def render_canvas(
     Returns:
         [`rich.text.Text`]
     """
-    last = max([*unmask_step, 0]) if steps is None else steps - 1
+    scale = scale or StepScale(max([*unmask_step, 0]) + 1, even=True)
     length = next((i for i, token in enumerate(ids) if token in end_tokens and unmask_step[i] >= 0), len(ids))
     texts = token_texts(tokenizer, ids, [step >= 0 for step in unmask_step])
     text = Text()
     for piece, step in zip(texts[:length], unmask_step):
-        text.append(piece if step >= 0 else MASK, style=style_of(step / max(last, 1)) if step >= 0 else MASK_STYLE)
+        text.append(piece if step >= 0 else MASK, style=style_of(scale(step)) if step >= 0 else MASK_STYLE)
     if with_tail and length < len(ids):
         tail = [MASK if step < 0 else piece for piece, step in zip(texts, unmask_step)][length:]
         for piece, alike in groupby(filter(None, tail)):
@@ -125,19 +128,22 @@ class LiveCanvas:
     """
     Shows a canvas while it is filled in: to be called after each step of [`~trl_diffusion.DiffusionSampler`].
 
+    A token keeps its colour: the scale spans all steps that there may be, and some of them are named below the canvas.
+
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerBase`]):
             The model's tokenizer.
-        end_tokens (`Sequence[int]`):
-            Tokens that end the text.
+        config ([`~trl_diffusion.DiffusionGenerationConfig`]):
+            The sampler's: it says what ends the text, and how many steps there may be.
         console ([`rich.console.Console`], *optional*):
             Where to draw. Nothing is drawn if it is no terminal.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, end_tokens: Sequence[int], console: Console | None = None
+        self, tokenizer: PreTrainedTokenizerBase, config: DiffusionGenerationConfig, console: Console | None = None
     ) -> None:
-        self.tokenizer, self.end_tokens = tokenizer, end_tokens
+        self.tokenizer, self.config = tokenizer, config
+        self.scale = StepScale(config.steps_per_block * config.num_blocks, even=config.unmasking in SCHEDULED_RULES)
         self.console = console or Console()
         self._live = Live(console=self.console, auto_refresh=False, vertical_overflow="visible")
 
@@ -158,5 +164,10 @@ class LiveCanvas:
         columns = (record.completion_ids.tolist(), record.unmask_step.tolist(), record.nfe.tolist())
         for ids, steps, nfe in zip(*columns, strict=True):
             written = sum(step >= 0 for step in steps)
-            yield render_canvas(self.tokenizer, ids, steps, end_tokens=self.end_tokens)
-            yield Rule(f"{written} tokens in {nfe} passes", style=MASK_STYLE, align="left")
+            yield render_canvas(self.tokenizer, ids, steps, end_tokens=self.config.eos_token_ids, scale=self.scale)
+            passes = f"{nfe} pass" if nfe == 1 else f"{nfe} passes"
+            title = Text.assemble(f"{written} tokens in {passes} · pass ", *self._legend())
+            yield Rule(title, style=MASK_STYLE, align="left")
+
+    def _legend(self) -> list[tuple[str, Style]]:
+        return [(f" {mark} ", style_of(self.scale(mark - 1))) for mark in self.scale.marks()]

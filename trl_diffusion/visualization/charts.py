@@ -10,7 +10,10 @@ from itertools import cycle
 
 
 WIDTH, HEIGHT, LEFT, BOTTOM, MARGIN = 420, 240, 56, 34, 14
-COLOURS = ("#1f6feb", "#d29922", "#2da44e", "#cf222e", "#8250df", "#57606a")
+# Classes `s0` to `s5` of the page, which has colours for light and for dark; dashes tell lines apart without them.
+STYLES = tuple(
+    (f"s{i}", dashes, mark) for i, (dashes, mark) in enumerate(2 * (("", "—"), ("6 3", "– –"), ("2 3", "···")))
+)
 
 Point = tuple[float, float]
 
@@ -27,12 +30,22 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def ticks_of_logarithms(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times the powers of ten from `low` to `high`, or [`ticks`] if there is none or one."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    marks = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    inside = [mark for mark in marks if low * (1 - 1e-9) <= mark <= high * (1 + 1e-9)]
+    return inside if len(inside) > 1 else ticks(low, high)
+
+
 def chart(
     title: str,
     lines: Mapping[str, Sequence[Point]],
     x_label: str,
     intervals: Mapping[str, Sequence[tuple[float, float, float]]] | None = None,
     limits: Point | None = None,
+    beside: Mapping[str, Sequence[Point]] | None = None,
+    logarithmic: bool = False,
 ) -> str:
     """
     A chart of one or several lines with points.
@@ -49,6 +62,10 @@ def chart(
             the range of the chart.
         limits (`tuple[float, float]`, *optional*):
             What values can be at all, `(0, 1)` for shares: the vertical axis has them if all values are the same.
+        beside (`Mapping[str, Sequence[tuple[float, float]]]`, *optional*):
+            Points that belong to a line, by its name, and are not on it: fainter.
+        logarithmic (`bool`, *optional*, defaults to `False`):
+            Whether the horizontal axis is, of positive values.
 
     Returns:
         `str`: an `<svg>` element.
@@ -59,41 +76,51 @@ def chart(
         return ""
     bars = {name: [((x, low), (x, high)) for x, low, high in (intervals or {}).get(name, ())] for name in finite}
     every += [end for own in bars.values() for bar in own for end in bar]
-    x_low, x_high = _range([x for x, _ in every])
+    every += [point for points in (beside or {}).values() for point in points]
+    across, back = (math.log, math.exp) if logarithmic else (float, float)
+    x_low, x_high = _range([across(x) for x, _ in every])
     y_low, y_high = _range([y for _, y in every], limits)
     top = MARGIN * (3 if len(finite) > 1 else 2)  # below the title, and the names
 
     def place(point: Point) -> Point:
-        x = LEFT + (point[0] - x_low) / (x_high - x_low) * (WIDTH - LEFT - MARGIN)
+        x = LEFT + (across(point[0]) - x_low) / (x_high - x_low) * (WIDTH - LEFT - MARGIN)
         y = HEIGHT - BOTTOM - (point[1] - y_low) / (y_high - y_low) * (HEIGHT - BOTTOM - top)
         return round(x, 1), round(y, 1)
 
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
     parts.append(f'<text x="{LEFT}" y="{MARGIN}" class="title">{escape(title)}</text>')
     for value in ticks(y_low, y_high):
-        y = place((x_low, value))[1]
+        y = place((back(x_low), value))[1]
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - MARGIN}" y1="{y}" y2="{y}" class="grid"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{value:g}</text>')
-    for value in ticks(x_low, x_high):
+    for value in (ticks_of_logarithms if logarithmic else ticks)(back(x_low), back(x_high)):
         x = place((value, y_low))[0]
         parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:g}</text>')
     middle = (WIDTH + LEFT) / 2
     parts.append(f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>')
-    for colour, (name, points) in zip(cycle(COLOURS), finite.items()):
+    for (style, dashes, _), (name, points) in zip(cycle(STYLES), finite.items()):
+        parts.append(f'<g class="{style}">')
         for (x, low), (_, high) in (map(place, bar) for bar in bars[name]):
-            parts.append(
-                f'<line x1="{x}" x2="{x}" y1="{low}" y2="{high}" class="interval" stroke="{colour}" opacity="0.5"/>'
-            )
+            parts.append(f'<line x1="{x}" x2="{x}" y1="{low}" y2="{high}" class="interval" opacity="0.5"/>')
+        for x, y in map(place, (beside or {}).get(name, ())):
+            parts.append(f'<circle cx="{x}" cy="{y}" r="2" class="beside"/>')
         path = " ".join(f"{x},{y}" for x, y in map(place, points))
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        parts.append(f'<polyline points="{path}" stroke-width="1.5" stroke-dasharray="{dashes}"/>')
         if len(points) <= 40:
-            parts += [f'<circle cx="{x}" cy="{y}" r="2.5" fill="{colour}"/>' for x, y in map(place, points)]
+            parts += [_dot(*place(point), point) for point in points]
+        parts.append("</g>")
     if len(finite) > 1:
         names = (
-            f'<tspan style="fill: {colour}">— {escape(name)} </tspan>' for name, colour in zip(finite, cycle(COLOURS))
+            f'<tspan class="{style} name">{mark}</tspan> {escape(name)} '
+            for name, (style, _, mark) in zip(finite, cycle(STYLES))
         )
         parts.append(f'<text x="{LEFT}" y="{2 * MARGIN}">{"".join(names)}</text>')
     return "".join([*parts, "</svg>"])
+
+
+def _dot(x: float, y: float, point: Point) -> str:
+    """With its values, for who points at it."""
+    return f'<circle cx="{x}" cy="{y}" r="2.5"><title>{point[0]:.4g}: {point[1]:.4g}</title></circle>'
 
 
 def _range(values: Sequence[float], limits: Point | None = None) -> Point:

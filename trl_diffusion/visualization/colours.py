@@ -9,6 +9,9 @@ look the same with and without colour blindness, and its lightness alone tells e
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 from rich.style import Style
 
 
@@ -42,6 +45,38 @@ def text_colour_of(share: float) -> str:
 def style_of(share: float) -> Style:
     """The style of text that was written in a step."""
     return Style(color=text_colour_of(share), bgcolor=colour_of(share))
+
+
+@dataclass(frozen=True)
+class StepScale:
+    """
+    A place among the colours for every step that there may be. It is known before the first one, so that tokens keep
+    their colours while others are written.
+
+    Args:
+        steps (`int`):
+            The most steps that there can be.
+        even (`bool`):
+            Whether they are equally far apart, as suits a schedule, which makes all of them. Otherwise they are as far
+            apart as their logarithms: adaptive rules make few of many, and on an even scale these would look alike.
+    """
+
+    steps: int
+    even: bool
+
+    def __call__(self, step: int) -> float:
+        """The place of a step, counted from 0: from `0` (first) to `1` (last)."""
+        if self.even or self.steps <= 1:
+            return step / max(self.steps - 1, 1)
+        return math.log(step + 1) / math.log(self.steps)
+
+    def marks(self) -> list[int]:
+        """Some steps to explain the colours with, counted from 1."""
+        if self.even:
+            return sorted({1, *(math.ceil(self.steps * i / 4) for i in range(1, 5))})
+        digits = range(len(str(self.steps)))
+        round_ones = (factor * 10**power for power in digits for factor in (1, 2, 5))
+        return sorted({*(n for n in round_ones if n <= self.steps), self.steps})
 
 
 def _mix(share: float) -> tuple[int, ...]:

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting `trl-diffusion train` in several processes."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ..scripts.options import options_of, unrecognised
+from .parsing import in_two_words
+
+
+def configurations() -> list[str]:
+    """Names of the engines' configurations that come with the library."""
+    folder = files("trl_diffusion") / "accelerate_configs"
+    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+
+
+def launch(parser: Any, method: str, words: list[str], from_config: list[str], from_words: list[str]) -> int:
+    """
+    Start `trl-diffusion train` again, in many processes.
+
+    Args:
+        parser (`~trl_diffusion.cli.parsing.Parser`):
+            Its parser.
+        method (`str`):
+            The method.
+        words (`list[str]`):
+            Its command line.
+        from_config (`list[str]`):
+            What the parser has left over of a file: the launcher's options.
+        from_words (`list[str]`):
+            What it has left over of `words`: more of them.
+
+    Returns:
+        `int`: the exit code.
+    """
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
+    launcher = launch_command_parser()
+    launch_words = with_config_file([*from_config, *from_words])
+    # The launcher takes the rest of the line as the script's own.
+    _, unknown = launcher.parse_known_args([*launch_words, "script"])
+    if unknown:
+        parser.error(unrecognised(unknown, options_of(parser) + options_of(launcher)))
+    own = _without(words, from_words)
+    launch_command(launcher.parse_args([*launch_words, "--module", "trl_diffusion.cli", "train", method, *own]))
+    return 0
+
+
+def _without(words: list[str], taken: list[str]) -> list[str]:
+    """What the parser has not left over: `taken` are some of the words, in their order."""
+    rest, left_over = [], list(taken)
+    for word in words:
+        if left_over and word == left_over[0]:
+            left_over.pop(0)
+        else:
+            rest.append(word)
+    return rest
+
+
+def with_config_file(words: list[str]) -> list[str]:
+    """`--accelerate_config name` as the launcher takes it."""
+    words = in_two_words(words, "--accelerate_config")
+    if "--accelerate_config" not in words:
+        return words
+    place = words.index("--accelerate_config")
+    if place + 1 == len(words):
+        raise ValueError("`--accelerate_config` needs a value.")
+    name = words[place + 1]
+    path = (
+        Path(name) if Path(name).is_file() else Path(str(files("trl_diffusion") / f"accelerate_configs/{name}.yaml"))
+    )
+    if not path.is_file():
+        raise ValueError(f"`--accelerate_config {name}` is no file, and none of {', '.join(configurations())}.")
+    return ["--config_file", str(path), *words[:place], *words[place + 2 :]]
