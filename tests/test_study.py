@@ -202,8 +202,9 @@ def test_families_are_adjusted_by_themselves():
     among = [j for j in judge(made, claims) if j.claim.family == "DiFFPO"]
     assert [j.p_value for j in alone] == [j.p_value for j in among]
     known = [j for j in among if j.estimate is not None]
-    raw = [j.estimate.p_value for j in known]
-    assert len(known) == 3 and [j.p_value for j in known] == pytest.approx(holm(raw))
+    # Those that have not been run yet will be tested, too.
+    raw = [j.estimate.p_value for j in known] + [1.0] * (len(among) - len(known))
+    assert len(known) == 3 < len(among) and [j.p_value for j in known] == pytest.approx(holm(raw)[:3])
 
 
 def test_groups_hold_their_baselines_and_known_variants():

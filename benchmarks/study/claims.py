@@ -126,16 +126,17 @@ CLAIMS = [
 def judge(study: Study, claims: list[Claim] = CLAIMS) -> list[Judgement]:
     """
     A claim is supported if the difference has the sign that it says and is not chance, and contradicted if it has the
-    other sign and is not chance. Holm's adjustment, over the claims of a family of which there are runs by three seeds
-    or more, keeps the probability of one false verdict of these or more below 5 %. Of the others, those whose interval
+    other sign and is not chance. Holm's adjustment over the claims of a family, also those that have not been run by
+    three seeds yet, keeps the probability of one false verdict or more below 5 %. Of the others, those whose interval
     has no difference that would matter are about equal.
     """
     found = [claim.estimate(study) for claim in claims]
     estimates = [e if e is not None and e.seeds >= FEWEST_SEEDS else None for e in found]
     adjusted: dict[int, float] = {}
     for family in dict.fromkeys(claim.family for claim in claims):
-        own = [(i, e.p_value) for i, e in enumerate(estimates) if e is not None and claims[i].family == family]
-        adjusted |= zip((i for i, _ in own), holm([p for _, p in own]), strict=True)
+        own = [i for i, claim in enumerate(claims) if claim.family == family]
+        p_values = [1.0 if (estimate := estimates[i]) is None else estimate.p_value for i in own]
+        adjusted |= zip(own, holm(p_values), strict=True)
     return [
         Judgement(claim, _verdict(estimate, adjusted[i]), estimate, adjusted[i])
         if estimate is not None

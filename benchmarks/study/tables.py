@@ -159,7 +159,7 @@ def power_table(study: Study, judgements: list[Judgement]) -> list[str]:
         return []
     of_problems = statistics.median(e.parts[-1][0] for e in known)
     problems = len(set(clusters(TASKS["sudoku"], scale_of(study, "sudoku"))))
-    families = [j.claim.family for j in judgements if j.estimate is not None]
+    families = [j.claim.family for j in judgements]
     tests = max(map(families.count, families))
     lines = []
     for seeds in (3, 5, 8, 12):
