@@ -808,6 +808,36 @@ def test_what_is_not_the_trainers_goes_to_the_launcher(tmp_path, monkeypatch, en
     assert own[:2] == ["train", "diffpo"] and not {*engine, "29123"} & set(own)
 
 
+def test_switches_and_the_engine_of_a_file(tmp_path, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr(launch, "launch_command", seen.append)
+    file = tmp_path / "recipe.yaml"
+    file.write_text("quiet: true\nmulti_gpu: false\naccelerate_config: zero2\n")
+    words = (*TRAIN, "--output_dir", tmp_path, "--config", file)
+    assert run(*words) == run(*words, "--accelerate_config", "zero3") == 0
+    assert [Path(args.config_file).stem for args in seen] == ["zero2", "zero3"]  # the command line wins
+    assert all(args.training_script == "trl_diffusion.cli" and args.quiet and not args.multi_gpu for args in seen)
+    file.write_text("quiet: perhaps\n")
+    assert run(*words) == 1 and "`quiet` must be true or false in the file" in capsys.readouterr().err
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("stray", [("stray",), ("--num_processes", 2, "stray")], ids=len)
+def test_a_word_that_is_no_option_is_not_run_as_a_script(tmp_path, monkeypatch, capsys, stray):
+    monkeypatch.setattr(launch, "launch_command", lambda args: pytest.fail(args.training_script))
+    assert run(*TRAIN, "--output_dir", tmp_path, *stray) == 2
+    assert "unrecognised: stray" in capsys.readouterr().err
+
+
+def test_processes_that_have_failed_have_said_why(tmp_path, monkeypatch, capsys):
+    def fail(args):
+        raise subprocess.CalledProcessError(1, "python")
+
+    monkeypatch.setattr(launch, "launch_command", fail)
+    assert run(*TRAIN, "--output_dir", tmp_path, "--num_processes", 2) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.distributed
 def test_train_in_two_processes(tmp_path):
