@@ -340,6 +340,15 @@ CASES = [
         for answer in (r"\textbf{(C)} \text{ is wrong}", "(C) or (B)", r"\textbf{(C)}\ 12 (B) 13")
     ],
     ("c", 0, boxed(r"\textbf{(C)}\ 12")),
+    *[
+        (r"\text{(A)}", 0, boxed(answer))
+        for answer in ("A) 5, B) 6", r"(A) 5, \textbf{B} 6", r"(A) 5 \vee B", r"\textbf{(A)} B", "(A) 12 [D] 13")
+    ],
+    (r"\text{(A) } 12", 0, boxed(r"\text{(B) } 12")),
+    (r"\text{(A) } 12", 1, boxed(r"\text{(A) } 12")),
+    (r"(2,\infty)", 0, boxed(r"\{y \mid x > 2\}")),
+    (r"(2,\infty)", 1, boxed(r"\{x \mid x > 2\}")),
+    (r"12:30 \text{ p.m.}", 0, boxed("24:30")),
     (r"\text{parallelogram}", 1, boxed(r"\text{a parallelogram}")),
     (r"\text{parallelogram}", 0, boxed(r"\text{not a parallelogram}")),
     # ---- times

@@ -102,7 +102,8 @@ def parse_part(text: str) -> Answer | None:
         )
     builder = _BUILDER.fullmatch(text)
     if builder:
-        return parse_part(builder["condition"])
+        name, condition = builder["name"], builder["condition"]
+        return parse_part(condition) if re.search(rf"(?<![a-zA-Z\\]){name}(?![a-zA-Z])", condition) else None
     connectives = {first or second for first, second in _CONNECTIVE.findall(text)} - {""}
     text = _join_thousands(_CONNECTIVE.sub(",", text))
     pieces = _split(text, ",;")

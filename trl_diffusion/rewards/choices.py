@@ -12,7 +12,9 @@ _LABEL = re.compile(
     r"\\(?:text|textbf|mathrm|mathbf|textrm)\s*\{\s*(?:\(([A-J])\)|([A-J])[.):])\s*[.:]?\s*\}\s*(?=[-\w.¤\\(\[⟦])"
     r"|(?:\(([A-J])\)|([A-J])\))[.:]?\s+(?=[0-9.¤(\[⟦]|\\(?:frac|sqrt|text)(?![a-zA-Z]))"
 )
-_OTHERS = re.compile(r"\([A-J]\)|(?<![a-zA-Z])(?:and|or|to)(?![a-zA-Z])|\\(?:in|cdot|times|cup|cap|pm|to)(?![a-zA-Z])")
+_OTHERS = re.compile(
+    r"(?<![a-zA-Z\\])[A-J](?![a-zA-Z])|(?<![a-zA-Z])(?:and|or|to)(?![a-zA-Z])|\\(?:in|cdot|times|cup|cap|pm|to)(?![a-zA-Z])"
+)
 
 
 def split_choice(text: str) -> tuple[str, str]:

@@ -38,7 +38,7 @@ def same_time(gold: Time, answer: Time) -> bool:
     A half of the day that one of them lacks is not missed. `18:30` is half past six only where the reference says
     `p.m.`; elsewhere it may be a ratio.
     """
-    hour = answer.hour - 12 if gold.half == "p" and not answer.half and answer.hour > 12 else answer.hour
+    hour = answer.hour - 12 if gold.half == "p" and not answer.half and 12 < answer.hour < 24 else answer.hour
     return (hour, answer.minute or 0) == (gold.hour, gold.minute or 0) and not (
         gold.half and answer.half and gold.half != answer.half
     )

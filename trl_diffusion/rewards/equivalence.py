@@ -47,6 +47,8 @@ def equivalent(gold: Answer, answer: Answer) -> bool:
     gold, answer = _in_one_notation(gold, answer)
     if gold.name and answer.name and gold.name != answer.name and len(gold.name) == len(answer.name) == 1:
         return False
+    if gold.name.startswith("(") and answer.name.startswith("(") and gold.name != answer.name:  # (B) 12 for (A) 12
+        return False
     if answer.name.startswith("(") and re.fullmatch("[a-j]", _letters(gold)):  # (C) 12 for (C)
         return answer.name.lower() == f"({_letters(gold)})" and not re.fullmatch("[a-z]", str(gold.value))
     if "words" in (gold.kind, answer.kind):
