@@ -17,7 +17,7 @@ from accelerate.commands import launch
 from rich.text import Text
 
 from trl_diffusion import embedded
-from trl_diffusion.cli import chat, run_record, train_checks, train_options
+from trl_diffusion.cli import chat, run_record, train, train_checks, train_options
 from trl_diffusion.cli.arguments import TaskArguments, load_problems
 from trl_diffusion.cli.completion import words_for
 from trl_diffusion.cli.main import COMMANDS, main
@@ -806,6 +806,20 @@ def test_what_is_not_the_trainers_goes_to_the_launcher(tmp_path, monkeypatch, en
     assert args.training_script == "trl_diffusion.cli"
     own = args.training_script_args
     assert own[:2] == ["train", "diffpo"] and not {*engine, "29123"} & set(own)
+
+
+def test_a_files_threshold_does_not_hinder_another_rule(tmp_path, monkeypatch, capsys):
+    """It is of the rule of the file; but one that is typed with a rule that does not read it is refused."""
+    trained = []
+    monkeypatch.setattr(train, "_train", lambda *args: trained.append(args[3].unmasking) or 0)
+    file = tmp_path / "recipe.yaml"
+    file.write_text("entropy_bound: 0.3\n")
+    words = (*TRAIN, "--output_dir", tmp_path, "--config", file, "--unmasking", "low_confidence")
+    assert run(*words) == 0 and trained == ["low_confidence"]
+    assert run(*words, "--entropy_bound", 0.2) == 1
+    file.write_text("entropy_bound: 0.3\nunmasking: low_confidence\n")
+    assert run(*words[:-2]) == 1
+    assert capsys.readouterr().err.count("has no effect under") == 2
 
 
 def test_switches_and_the_engine_of_a_file(tmp_path, monkeypatch, capsys):

@@ -25,7 +25,9 @@ class Parser(OneLine, TrlParser):
 
     _rest: argparse._ArgumentGroup | None = None
     _brief: frozenset[str] = frozenset()
-    given: frozenset[str] | set[str] = frozenset()  # the options on the command line and in the file, when parsed
+    # Of what has been parsed, the options on the command line, and those with the file's.
+    typed: frozenset[str] | set[str] = frozenset()
+    given: frozenset[str] | set[str] = frozenset()
 
     def _add_dataclass_arguments(self, dtype: Any) -> None:
         """transformers' own, which makes a group of a dataclass with `_argument_group_name`."""
@@ -89,7 +91,8 @@ class Parser(OneLine, TrlParser):
         if "--config" in words and not Path(file := words[words.index("--config") + 1]).is_file():
             raise FileNotFoundError(f"`--config {file}` does not exist, or is no file.")
         typed = {word.split("=")[0] for word in words}
-        self.given = {action.dest for action in self._actions if typed.intersection(action.option_strings)}
+        self.typed = {action.dest for action in self._actions if typed.intersection(action.option_strings)}
+        self.given = self.typed
         try:
             return super().parse_args_and_config(words, *how, **more)
         except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -121,9 +121,10 @@ def judged(samples: dict[str, Generations], task_name: str) -> dict[str, Any]:
         first, *_, last = samples
         try:
             check_prompts(samples[first], samples[last])
-            comparison = compare_judged((samples[first], samples[last]), (rewards[first], rewards[last]))
         except ValueError:  # of other problems: they stand beside each other all the same
             pass
+        else:
+            comparison = compare_judged((samples[first], samples[last]), (rewards[first], rewards[last]))
     return {"rewards": rewards, "evaluations": evaluations, "comparison": comparison}
 
 
