@@ -352,6 +352,15 @@ CASES = [
     (r"\text{parallelogram}", 1, boxed(r"\text{a parallelogram}")),
     (r"\text{parallelogram}", 0, boxed(r"\text{not a parallelogram}")),
     # ---- times
+    # ---- units of expressions
+    *[(r"2\pi\text{ cm}", 1, boxed(answer)) for answer in (r"2\pi", r"2\pi\text{ cm}", r"2\pi \text{ centimeters}")],
+    (r"2\pi\text{ cm}", 0, boxed(r"2\pi\text{ m}")),
+    (r"2\pi", 1, boxed(r"2\pi\text{ m}")),
+    (r"2\sqrt{3}\text{ inches}", 0, boxed(r"2\sqrt{3}\text{ feet}")),
+    (r"2\sqrt{3}\text{ feet}^2", 0, boxed(r"2\sqrt{3}\text{ feet}^3")),
+    (r"\frac{\pi}{4}", 0, boxed(r"\frac{\pi}{4}^\circ")),
+    (r"\frac{\sqrt{3}}{2}", 0, boxed(r"\frac{\sqrt{3}}{2}\%")),
+    (r"\frac{\sqrt{3}}{2}\%", 1, boxed(r"\frac{\sqrt{3}}{2}\%")),
     # Without its half of the day a time may be a ratio.
     ("1:12", 1, boxed(r"\frac{1}{12}")),
     (r"\frac{1}{12}", 1, boxed("1:12")),

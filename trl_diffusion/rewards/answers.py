@@ -11,7 +11,7 @@ from typing import Any
 from .choices import split_choice
 from .clock import parse_time
 from .latex import split_name, tidy
-from .numbers import parse_number
+from .numbers import Number, parse_number
 
 
 MAX_ANSWER = 300  # characters
@@ -53,6 +53,8 @@ class Answer:
             Of a group, such as `"[)"`.
         connective (`str`, *optional*, defaults to `""`):
             Of a list: `"and"` or `"or"`, where only that stands in it beside commas.
+        measure ([`~trl_diffusion.rewards.numbers.Number`], *optional*):
+            Of an expression: one of its unit, `1 cm` for `2\pi cm`.
     """
 
     kind: str
@@ -60,6 +62,7 @@ class Answer:
     name: str = ""
     brackets: str = ""
     connective: str = ""
+    measure: Number | None = None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -126,8 +129,10 @@ def parse_part(text: str) -> Answer | None:
     if re.fullmatch(r"[A-Za-z][A-Za-z'-]{3,}(?: [A-Za-z'-]+)*|(?i:yes|no|odd)", text):
         return Answer("words", text)
     tail = None if _ANGLE.search(text) else _UNIT_TAIL.search(text)
-    bare = text[: tail.start()] if tail and parse_number("1" + tail[0]) else text
-    return Answer("expression", bare.replace("⟦", r"\{").replace("⟧", r"\}").replace("¤", "")) if bare else None
+    measure = parse_number("1" + tail[0]) if tail else None
+    bare = text[: tail.start()] if tail and measure else text
+    bare = bare.replace("⟦", r"\{").replace("⟧", r"\}").replace("¤", "")
+    return Answer("expression", bare, measure=measure) if bare else None
 
 
 def _parse_wrapped(text: str) -> Answer | None:

@@ -60,7 +60,7 @@ def equivalent(gold: Answer, answer: Answer) -> bool:
     if gold.kind == answer.kind == "number":
         return same_number(gold.value, answer.value)
     if gold.kind == "expression" and answer.kind in ("number", "expression"):
-        return same_expression(gold.value, _as_text(answer))
+        return _same_measure(gold, answer) and same_expression(gold.value, _as_text(answer))
     if gold.kind != answer.kind:
         return False
     if gold.kind in ("list", "union"):
@@ -70,6 +70,16 @@ def equivalent(gold: Answer, answer: Answer) -> bool:
     return len(gold.value) == len(answer.value) and all(
         _same_in_order(row, other) for row, other in zip(gold.value, answer.value, strict=True)
     )
+
+
+def _same_measure(gold: Answer, answer: Answer) -> bool:
+    """Whether the units of an expression and of what was given for it go together. One that lacks is not missed."""
+    asked, given = gold.measure, answer.value if answer.kind == "number" else answer.measure
+    if given is None:
+        return True
+    if asked is None:  # a hundredth, or degrees where radians are meant
+        return not given.percent and not (given.unit == "degree" and r"\pi" in gold.value)
+    return given.percent == asked.percent and not (given.unit and asked.unit and given.unit != asked.unit)
 
 
 def _in_one_notation(gold: Answer, answer: Answer) -> tuple[Answer, Answer]:
