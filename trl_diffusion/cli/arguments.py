@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _MODEL_FILES = ("config.json", "adapter_config.json")
 COMPACT = "compact"  # what the embedded models read
 _MODELS_OWN = "What you do not set is as saved with the model; where nothing is saved with it, as in [brackets]."
+# What the help says of models without settings, where there is a task.
+TASKS_CANVAS = {"max_new_tokens": "the task's", "block_length": "the task's", "temperature": 0.0}
 # What several commands ask for.
 DTYPE = {
     "help": "What to compute in; 'auto' is what it was saved in.",

@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from .conversation import Speaker
 
 CANVAS: dict[str, Any] = {"max_new_tokens": 256, "block_length": 32}  # of models that carry no settings
-HELP = """/set name value   decode otherwise, such as: /set entropy_bound 0.3
-/show             how it is decoded now
-/clear            begin a new conversation
-/exit             leave (so does Ctrl-D)"""
 CLEAR = "/clear            begin a new conversation\n"
+HELP = f"""/set name value   decode otherwise, such as: /set entropy_bound 0.3
+/show             how it is decoded now
+{CLEAR}/exit             leave (so does Ctrl-D)"""
 NO_TEMPLATE = """This model has no chat template: what you type is completed as it is, each time anew."""
 DESCRIPTION = f"""Talk to a model, and watch the canvas fill in: colours tell early from late. Within the conversation:
 

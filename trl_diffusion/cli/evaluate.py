@@ -53,10 +53,11 @@ class EvalArguments:
 
 
 def make() -> TrlParser:
-    from .arguments import ModelArguments, TaskArguments, decoding_arguments
+    from .arguments import TASKS_CANVAS, ModelArguments, TaskArguments, decoding_arguments
 
-    shown = {"max_new_tokens": "the task's", "block_length": "the task's", "temperature": 0.0}
-    return make_parser("eval", DESCRIPTION, ModelArguments, TaskArguments, EvalArguments, decoding_arguments(shown))
+    return make_parser(
+        "eval", DESCRIPTION, ModelArguments, TaskArguments, EvalArguments, decoding_arguments(TASKS_CANVAS)
+    )
 
 
 def run(words: Sequence[str]) -> int:

@@ -74,11 +74,10 @@ class FrontierArguments:
 
 
 def make() -> TrlParser:
-    from .arguments import TaskArguments, decoding_arguments
+    from .arguments import TASKS_CANVAS, TaskArguments, decoding_arguments
 
-    shown = {"max_new_tokens": "the task's", "block_length": "the task's", "temperature": 0.0}
     return make_parser(
-        "frontier", DESCRIPTION, TaskArguments, FrontierArguments, decoding_arguments(shown, _VARIED, _SHARED)
+        "frontier", DESCRIPTION, TaskArguments, FrontierArguments, decoding_arguments(TASKS_CANVAS, _VARIED, _SHARED)
     )
 
 

@@ -84,7 +84,7 @@ def defaults(method: str) -> dict[str, Any]:
     """
     from trl import ModelConfig
 
-    from .train import TrainArguments, methods
+    from .train_options import TrainArguments, methods
 
     config = methods()[method][0]
     return describe(
