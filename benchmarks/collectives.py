@@ -95,7 +95,10 @@ def _tensors(values) -> list[torch.Tensor]:
 
 
 def bytes_sent() -> int:
-    """Bytes that the open TCP connections of this process have sent so far, by the kernel's count (Linux)."""
+    """
+    Bytes that the open TCP connections of this process have sent so far, by the kernel's count (Linux), each once: on
+    a busy machine the kernel sends some again, while it waits for the other side to say that they have come.
+    """
     total = 0
     for descriptor in os.listdir("/proc/self/fd"):
         try:
@@ -107,5 +110,6 @@ def bytes_sent() -> int:
                 info = copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
         except OSError:  # closed meanwhile
             continue
-        total += struct.unpack_from("=Q", info, 200)[0]  # tcpi_bytes_sent
+        sent, again = struct.unpack_from("=QQ", info, 200)  # tcpi_bytes_sent, tcpi_bytes_retrans
+        total += sent - again
     return total

@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What processes send each other: the closed form, what was counted for the docs, and what is counted now."""
 
+import ctypes
 import json
+import socket
+import struct
+import sys
+import time
 
 import pytest
 
+from benchmarks.collectives import bytes_sent
 from benchmarks.communication import RESULTS, ROOT, arguments, case, count, write_model
 from benchmarks.communication_check import check
 from benchmarks.communication_model import (
@@ -102,6 +108,23 @@ def test_the_docs_have_the_tables_that_the_command_prints():
     page = (ROOT / "docs/engines.md").read_text()
     lines = [*measured_table(json.loads(RESULTS.read_text())), *computed_tables(arguments().parse_args([]))]
     assert [line for line in lines if line.strip().startswith("|") and line.strip() not in page] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells what a socket has sent.")
+def test_bytes_that_are_sent_again_count_once():
+    before = bytes_sent()
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as sender:
+        receiver, _ = server.accept()
+        with receiver:
+            nothing_passes = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # BPF's `ret 0`
+            program = struct.pack("HP", 1, ctypes.addressof(nothing_passes))
+            receiver.setsockopt(socket.SOL_SOCKET, 26, program)  # SO_ATTACH_FILTER
+            sender.sendall(b"x" * 1000)
+            time.sleep(1)
+            retransmitted = struct.unpack_from("=Q", sender.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256), 208)
+            assert retransmitted[0] >= 1000
+            assert bytes_sent() - before == 1000
+            receiver.setsockopt(socket.SOL_SOCKET, 27, 0)  # SO_DETACH_FILTER
 
 
 @pytest.mark.slow
