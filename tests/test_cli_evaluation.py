@@ -15,18 +15,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl_diffusion import DiffusionGenerationConfig, embedded
 from trl_diffusion.cli import tables
 from trl_diffusion.cli.figures import as_json
-from trl_diffusion.cli.main import main
 from trl_diffusion.evaluation import Comparison, Evaluation, load_generations, load_sweep, score
 from trl_diffusion.rewards import sudoku_reward
+
+from .command_line import MODEL, TRAIN, run
 
 
 ROOT = Path(__file__).parent.parent
 CARRIED = DiffusionGenerationConfig(max_new_tokens=20, block_length=20, entropy_bound=0.3, eos_token_ids=(0,))
 GRID = ("--entropy_bounds", 0.5, "--confidence_thresholds", 0.8, "--tokens_per_step", 4)
-
-
-def run(*words):
-    return main([str(word) for word in words])
 
 
 @pytest.fixture(scope="module")
@@ -201,3 +198,104 @@ def test_nothing_is_folded_in_a_pipe(capsys, monkeypatch):
     tables.print_frontiers({long: [POINT], "b": [replace(POINT, decoder=CARRIED.describe() | {"temperature": 0.0})]})
     out = capsys.readouterr().out
     assert f"{long} (temperature 1.0, max_new_tokens 20, block_length 20)" in out and "temperature 0.0" in out
+
+
+def test_evaluate_score_and_compare(capsys, tmp_path):
+    problems = ("--task", "sudoku", "--size", 20)
+    for name, temperature in (("greedy", 0), ("sampled", 1)):
+        file = tmp_path / f"{name}.jsonl"
+        assert run("eval", *MODEL, *problems, "--temperature", temperature, "--output_file", file) == 0
+    printed = capsys.readouterr().out
+    assert "20 problems" in printed and "passes per answer" in printed
+    files = ("score", "--generations", tmp_path / "sampled.jsonl", tmp_path / "greedy.jsonl", "--task", "sudoku")
+    assert run(*files, "--allow_different_settings") == 0
+    out = capsys.readouterr().out
+    accuracies = re.findall(r"accuracy\s*│\s*([\d.]+) %", out)
+    difference = re.search(r"accuracy\s*│\s*([+-][\d.]+) points", out)
+    assert float(difference[1]) == pytest.approx(float(accuracies[1]) - float(accuracies[0]), abs=0.11)
+    reward = "trl_diffusion.rewards:sudoku_reward"
+    assert run("score", "--generations", tmp_path / "greedy.jsonl", "--reward", reward) == 0
+    assert re.findall(r"accuracy\s*│\s*([\d.]+) %", capsys.readouterr().out) == accuracies[1:]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """Of Sudokus."""
+    file = tmp_path_factory.mktemp("answers") / "answers.jsonl"
+    assert run("eval", *MODEL, "--task", "sudoku", "--size", 4, "--output_file", file) == 0
+    return file
+
+
+def test_a_reward_that_cannot_judge_these_answers(capsys, tmp_path, monkeypatch, answers):
+    assert run("score", "--generations", answers, "--task", "gsm8k") == 1
+    assert (
+        f"{answers} has the columns 'puzzle', 'solution', and `--task gsm8k` needs 'answer'" in capsys.readouterr().err
+    )
+    page = ("report", "--output_file", tmp_path / "page.html", "--generations", answers)
+    assert run(*page, "--task", "gsm8k", "--tokenizer", MODEL[1]) == 1
+    assert "`--task gsm8k` needs 'answer'" in capsys.readouterr().err
+    assert run(*page, "--max_samples", 0) == 1
+    assert "`--max_samples` must be at least 1" in capsys.readouterr().err
+    assert run(*page, "--tokenizer", tmp_path) == 1
+    assert f"error: `--tokenizer {tmp_path}`: its tokenizer cannot be loaded" in capsys.readouterr().err
+    assert run("eval", *MODEL, "--task", "sudoku", "--size", 3, "--output_file", answers) == 1
+    assert f"`--output_file {answers}` was made for 4 problems, here 3 (`--size`)" in capsys.readouterr().err
+    assert run("eval", *MODEL, "--task", "sudoku", "--size", 4, "--output_file", answers, "--temperature", 0.5) == 1
+    assert "error: `--output_file`: " in (err := capsys.readouterr().err) and "`path`" not in err
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text(answers.read_text().splitlines()[0] + "\n")
+    assert run("score", "--generations", empty, "--task", "sudoku") == 1
+    assert "4 of 4 samples are missing" in capsys.readouterr().err
+
+
+REWARDS = """
+def short(completions, **kwargs):
+    return [1.0]
+
+def fails(completions, **kwargs):
+    return [kwargs["nothing"]]
+
+async def fails_later(completions, **kwargs):
+    raise ValueError("not now")
+"""
+
+
+def test_rewards_that_fail(capsys, tmp_path, monkeypatch, answers):
+    """They are named, and their traceback shown: it is the user's code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("wrong_rewards.py").write_text(REWARDS)
+    Path("broken_rewards.py").write_text("def f(:\n")
+    cases = {
+        "wrong_rewards:short": "1 rewards for 4 completions, expected one for each. In the reward function `short`.",
+        "wrong_rewards:fails": "error: `--reward wrong_rewards:fails` raised KeyError: 'nothing'",
+        "wrong_rewards:fails_later": "error: `--reward wrong_rewards:fails_later` raised ValueError: not now",
+        "broken_rewards:f": "error: `--reward broken_rewards:f`: its module raised SyntaxError",
+    }
+    for name, message in cases.items():
+        assert run("score", "--generations", answers, "--reward", name) == 1
+        err = capsys.readouterr().err
+        assert message in err and ("Traceback" in err) == (name != "wrong_rewards:short")
+        assert "imports.py" not in err or name.startswith("broken")
+    assert 'return [kwargs["nothing"]]' in _error_of(
+        capsys, "score", "--generations", answers, "--reward", list(cases)[1]
+    )
+    err = _error_of(capsys, *TRAIN, "--reward", "wrong_rewards:fails", "--output_dir", "out", "--max_steps", 1)
+    assert "error: `--reward wrong_rewards:fails` raised KeyError" in err and 'return [kwargs["nothing"]]' in err
+
+
+def _error_of(capsys, *words):
+    assert run(*words) == 1
+    return capsys.readouterr().err
+
+
+def test_frontier(capsys, tmp_path):
+    words = ("--task", "sudoku", "--size", 10, "--temperature", 0, "--output_file", tmp_path / "points.jsonl")
+    grid = ("--entropy_bounds", 0.1, 1.0, "--confidence_thresholds", 0.9, "--tokens_per_step", 1)
+    models = ("--models", "embedded/sudoku", "embedded/sudoku", "--names", "one", "two", "--device", "cpu")
+    assert run("frontier", *models, *words, *grid, "--picture", tmp_path / "picture.png") == 0
+    out = capsys.readouterr().out
+    assert "one" in out and "two" in out and "entropy_bound" in out
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+    assert set(load_sweep(tmp_path / "points.jsonl")) == {"one", "two"}
+    assert run("frontier", *models[:-4], "one", "one", *words) == 1

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad input is refused by name, before a weight is loaded or a step is taken."""
 
+import ast
 import dataclasses
+import inspect
 import re
 import sys
 
@@ -10,7 +12,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import GPT2Config, GPT2LMHeadModel
-from trl import GRPOConfig, TrlParser
+from trl import GRPOConfig, GRPOTrainer, TrlParser
 
 from trl_diffusion import (
     DiFFPOConfig,
@@ -361,3 +363,13 @@ def test_rules_of_ones_own_are_choices(monkeypatch):
         assert config.unmasking == "mine" and "mine" in RULE_NAMES
     monkeypatch.delitem(sys.modules, "trl_diffusion.generation.unmasking")
     assert list(RULE_NAMES) == list(RULES)
+
+
+@pytest.mark.parametrize("name", base_config._CHOICES)
+def test_choices_are_those_that_trl_looks_for(name):
+    """It lists them nowhere, and compares with each: `self.loss_type == "cispo"`, `in ["grpo", "sapo"]`."""
+    looked_for = set()
+    for node in ast.walk(ast.parse(inspect.getsource(inspect.getmodule(GRPOTrainer)))):
+        if isinstance(node, ast.Compare) and getattr(node.left, "attr", "") == name:
+            looked_for |= {constant.value for constant in ast.walk(node) if isinstance(constant, ast.Constant)}
+    assert looked_for == set(base_config._CHOICES[name])

@@ -168,7 +168,7 @@ def test_what_went_wrong_is_shown_wherever_it_stands(generations):
     data = {"samples": {"model": made}, "tokenizer": tokenizer, "rewards": {"model": [1.0, 0.0, 1.0, 0.0]}}
     shown = Page(render_report("a run", **data, max_samples=1)).data["model"]
     assert [sample["problem"] for sample in shown["samples"]] == [1, 2]  # no more than as many again
-    assert shown["note"] == "The first 1 of 4, and 1 of the others that went wrong."
+    assert shown["note"] == "The first 1 of 4, and 1 of the others that are wrong."
 
 
 def test_the_same_problems_before_and_after_stand_side_by_side(generations):

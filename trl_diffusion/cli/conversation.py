@@ -14,6 +14,7 @@ from .. import DiffusionGenerationConfig, DiffusionSampler
 from ..generation.noise import derive_seed
 from ..models import end_tokens
 from ..visualization import LiveCanvas
+from ..visualization.canvas import printable
 
 
 class Speaker:
@@ -86,7 +87,8 @@ class Speaker:
                 record = self.sampler.sample(inputs, seeds=seeds, on_step=canvas)
         texts = self.tokenizer.batch_decode(record.texts(config.eos_token_ids), skip_special_tokens=True)
         if self.plain:
-            print(*texts, sep="\n", flush=True)
+            # What another program reads is what the model wrote; a terminal would obey it.
+            print(*(map(printable, texts) if self.console.is_terminal else texts), sep="\n", flush=True)
         return texts
 
     def _encode(self, prompt: str | list[dict[str, str]]) -> list[int]:

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..scripts.options import options_of, unrecognised
+from ..scripts.options import UsageError, options_of, unrecognised
 from .parsing import in_two_words
 
 
@@ -61,7 +61,7 @@ def _switches(launcher: argparse.ArgumentParser, words: list[str]) -> list[str]:
     What a file says of options without a value, `--quiet True`, as the command line has it.
 
     Raises:
-        `ValueError`: If it is neither true nor false.
+        `UsageError`: If it is neither true nor false.
     """
     names = {name for action in launcher._actions if action.nargs == 0 for name in action.option_strings}
     rest: list[str] = []
@@ -69,7 +69,7 @@ def _switches(launcher: argparse.ArgumentParser, words: list[str]) -> list[str]:
         if name not in names:
             rest += [name, value]
         elif value.lower() not in ("true", "false"):
-            raise ValueError(f"`{name.removeprefix('--')}` must be true or false in the file, and is {value!r}.")
+            raise UsageError(f"`{name.removeprefix('--')}` must be true or false in the file, and is {value!r}.")
         elif value.lower() == "true":
             rest.append(name)
     return rest
@@ -94,12 +94,12 @@ def with_config_file(words: list[str]) -> list[str]:
         if word != "--accelerate_config":
             rest.append(word)
         elif (name := next(left, None)) is None:
-            raise ValueError("`--accelerate_config` needs a value.")
+            raise UsageError("`--accelerate_config` needs a value.")
     if name is None:
         return rest
     path = (
         Path(name) if Path(name).is_file() else Path(str(files("trl_diffusion") / f"accelerate_configs/{name}.yaml"))
     )
     if not path.is_file():
-        raise ValueError(f"`--accelerate_config {name}` is no file, and none of {', '.join(configurations())}.")
+        raise UsageError(f"`--accelerate_config {name}` is no file, and none of {', '.join(configurations())}.")
     return ["--config_file", str(path), *rest]

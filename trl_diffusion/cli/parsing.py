@@ -7,17 +7,18 @@ import argparse
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import yaml
 from trl import TrlParser
 
 from ..scripts.help import Formatter
-from ..scripts.options import OneLine, options_of, unrecognised
+from ..scripts.options import OneLine, UsageError, options_of, unrecognised
 from .quiet import register_models
 
 
 NUMBERS = (int, float, int | None, float | None)
+PRESENT = (str, int, float, bool)  # no `None`
 
 
 class Parser(OneLine, TrlParser):
@@ -72,7 +73,7 @@ class Parser(OneLine, TrlParser):
             vars(self).update(shown)
 
     def _get_formatter(self) -> argparse.HelpFormatter:
-        formatter = Formatter(self.prog)
+        formatter = cast(Formatter, super()._get_formatter())
         formatter.brief = self._brief
         negations = (action for action in self._actions if isinstance(action, argparse._StoreFalseAction))
         formatter.negations = {action.dest: action.option_strings[0] for action in negations}
@@ -87,7 +88,7 @@ class Parser(OneLine, TrlParser):
         """
         words = in_two_words(sys.argv[1:] if args is None else args, "--config")
         if words[-1:] == ["--config"]:
-            raise ValueError("`--config` needs a value.")
+            raise UsageError("`--config` needs a value.")
         if "--config" in words and not Path(file := words[words.index("--config") + 1]).is_file():
             raise FileNotFoundError(f"`--config {file}` does not exist, or is no file.")
         typed = {word.split("=")[0] for word in words}
@@ -110,10 +111,12 @@ class Parser(OneLine, TrlParser):
 
     def _from_file(self, action: argparse.Action, hint: Any, value: Any) -> Any:
         """What the command line would make of a value, which YAML may have read in its own way."""
+        if value is None and hint in PRESENT:
+            self.error(f"`{action.dest}` has no value in the file: give it one, or take the line out")
         if action.nargs == "+" and value is not None:  # a list, which one value may stand for
             return [self._one(action, item) for item in (value if isinstance(value, list) else [value])]
         if hint is str or hint == str | None:
-            if (value is None and hint is str) or not isinstance(value, str | None):
+            if not isinstance(value, str | None):
                 self.error(f"`{action.dest}` must be text, and is {value!r} in the file: put it in quotes")
             return value if value is None else self._checked(action, value)
         return self._one(action, value) if hint in NUMBERS else value
@@ -147,7 +150,14 @@ class _HelpAll(argparse.Action):
 
 def make_parser(prog: str, description: str, *kinds: Any) -> Parser:
     """A parser of the fields of these dataclasses."""
-    parser = Parser(kinds, prog=f"trl-diffusion {prog}", description=description, allow_abbrev=False, add_help=False)
+    parser = Parser(
+        kinds,
+        prog=f"trl-diffusion {prog}",
+        description=description,
+        formatter_class=Formatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
     parser.add_argument("-h", "--help", action="help", default=argparse.SUPPRESS, help="Show this, and exit.")
     # TRL's parser takes it away before it parses. No key of a file has its `dest`, which would make a setting of it.
     parser.add_argument(

@@ -64,13 +64,13 @@ def _run(method: str, words: list[str], config: type, trainer: type) -> int:
         )
     except ValueError as error:
         raise in_options(error) from error
-    if "LOCAL_RANK" not in os.environ and (from_config or from_words):
-        return launch(parser, method, words, from_config, from_words)
-    register_models()
     # A file's thresholds are of the file's rule: another one on the command line does without them.
     thresholds = parser.typed if "unmasking" in parser.typed else parser.given
     check_thresholds(parsed[1].unmasking, thresholds, "unmasking" in parsed[1].refused())
     check_trackers(parsed[1].report_to)
+    if "LOCAL_RANK" not in os.environ and (from_config or from_words):
+        return launch(parser, method, words, from_config, from_words)
+    register_models()
     return _train(method, trainer, *parsed)  # what is left of a file is the launcher's
 
 

@@ -112,7 +112,8 @@ def _as_number(answer: Answer) -> Answer:
     hour, minute, half = answer.value
     if minute is None:
         return Answer("number", Number(Fraction(hour)))
-    return answer if half or not minute else Answer("number", Number(Fraction(hour, minute)))
+    is_ratio = minute and hour % minute and not half  # nobody means 2 by 24:12
+    return Answer("number", Number(Fraction(hour, minute))) if is_ratio else answer
 
 
 def _is_readable(gold: Answer) -> bool:
@@ -129,7 +130,7 @@ def _letters(answer: Answer) -> str:
     """Words, or an expression that is a mere word, without regard to case, spaces and brackets."""
     if answer.kind not in ("words", "expression") or re.search(r"[^A-Za-z0-9 ().,:;'-]", answer.value):
         return ""
-    text = _BEFORE_WORDS.sub("", answer.value.lower())
+    text = _BEFORE_WORDS.sub("", re.sub(r"(?<!\w)-(?=[0-9])", "minus", answer.value.lower()))
     return re.sub(r"[^a-z0-9]", "", text)
 
 

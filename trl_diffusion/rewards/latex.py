@@ -117,6 +117,8 @@ _NAME = re.compile(
     r"|\|?[A-Z]{1,3}\|?|[A-Za-z]+(?: [A-Za-z']+){1,6}|\( ?[a-zA-Z](?: ?, ?[a-zA-Z]){1,3} ?\)"
 )
 _LABEL = re.compile(r"\s*([A-Za-z]{2,}(?: [A-Za-z']+){0,6})\s*:")
+# What is said after these is not what was asked for, but what it is made of.
+_OPERATION = re.compile(r"(?:the )?(?:negative|minus|opposite|reciprocal|inverse|twice|double|half)", re.IGNORECASE)
 _IS = re.compile(r"((?:the|it|this|that|there)(?: [A-Za-z']+){0,6}?) (?:is|are|equals)\b:?", re.IGNORECASE)
 _MEMBER = re.compile(r"\\in(?![a-zA-Z])")
 # Commands, units and words of a calculation with numbers. Single letters would be variables.
@@ -211,9 +213,9 @@ def split_name(text: str) -> tuple[str, str]:
 
 
 def split_label(text: str) -> tuple[str, str]:
-    """`("Total", "72")` for `Total: 72` and `Total is 72`, `("", text)` for `3:4`, `f: x` and `Not: 72`."""
+    """`("Total", "72")` for `Total: 72` and `Total is 72`, `("", text)` for `3:4`, `Not: 72` and `Negative: 72`."""
     label = _LABEL.match(text) or _IS.match(text)
-    if label is None or denies(label[1]):
+    if label is None or denies(label[1]) or _OPERATION.fullmatch(label[1]):
         return "", text
     return label[1], text[label.end() :].strip()
 

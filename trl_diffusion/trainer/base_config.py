@@ -227,6 +227,8 @@ class DiffusionGRPOConfig(GRPOConfig):
             )
         if self.bf16 is None:  # TRL's default is True everywhere, which a machine without a GPU refuses
             self.bf16 = not self.fp16 and not self.use_cpu and is_torch_bf16_gpu_available()
+        if self.report_to is None:  # a YAML file's `null`; transformers takes it for the name of a tracker
+            self.report_to = "none"
         self._check_sampler_options()
         super().__post_init__()
         for name, choices in _CHOICES.items():

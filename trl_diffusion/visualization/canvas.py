@@ -22,6 +22,7 @@ from .colours import StepScale, style_of
 
 MASK = "░"
 MARK = "\ufffd"  # of what cannot be shown
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 MASK_STYLE = "bright_black"
 TAIL_STYLE = "dim"
 
@@ -75,8 +76,11 @@ def _decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
 
 
 def printable(text: str) -> str:
-    """Text that moves no cursor: control characters become replacement marks, but for tabs and ends of lines."""
-    return "".join(MARK if category(c) == "Cc" and c not in "\t\n" else c for c in text)
+    """
+    Text that moves no cursor and turns no line around: control characters become replacement marks, but for tabs and
+    ends of lines, and those that set the direction of writing.
+    """
+    return "".join(MARK if (category(c) == "Cc" and c not in "\t\n") or c in _DIRECTIONS else c for c in text)
 
 
 def render_canvas(

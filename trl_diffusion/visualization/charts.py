@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from itertools import cycle
 
@@ -77,45 +77,63 @@ def chart(
     bars = {name: [((x, low), (x, high)) for x, low, high in (intervals or {}).get(name, ())] for name in finite}
     every += [end for own in bars.values() for bar in own for end in bar]
     every += [point for points in (beside or {}).values() for point in points]
-    across, back = (math.log, math.exp) if logarithmic else (float, float)
-    x_low, x_high = _range([across(x) for x, _ in every])
-    y_low, y_high = _range([y for _, y in every], limits)
     top = MARGIN * (3 if len(finite) > 1 else 2)  # below the title, and the names
-
-    def place(point: Point) -> Point:
-        x = LEFT + (across(point[0]) - x_low) / (x_high - x_low) * (WIDTH - LEFT - MARGIN)
-        y = HEIGHT - BOTTOM - (point[1] - y_low) / (y_high - y_low) * (HEIGHT - BOTTOM - top)
-        return round(x, 1), round(y, 1)
-
+    axes = _Axes(every, limits, top, logarithmic)
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
     parts.append(f'<text x="{LEFT}" y="{MARGIN}" class="title">{escape(title)}</text>')
-    for value in ticks(y_low, y_high):
-        y = place((back(x_low), value))[1]
-        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - MARGIN}" y1="{y}" y2="{y}" class="grid"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{value:g}</text>')
-    for value in (ticks_of_logarithms if logarithmic else ticks)(back(x_low), back(x_high)):
-        x = place((value, y_low))[0]
-        parts.append(f'<text x="{x}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:g}</text>')
-    middle = (WIDTH + LEFT) / 2
-    parts.append(f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>')
+    parts += axes.drawn(x_label)
     for (style, dashes, _), (name, points) in zip(cycle(STYLES), finite.items()):
         parts.append(f'<g class="{style}">')
-        for (x, low), (_, high) in (map(place, bar) for bar in bars[name]):
+        for (x, low), (_, high) in (map(axes.place, bar) for bar in bars[name]):
             parts.append(f'<line x1="{x}" x2="{x}" y1="{low}" y2="{high}" class="interval" opacity="0.5"/>')
-        for x, y in map(place, (beside or {}).get(name, ())):
+        for x, y in map(axes.place, (beside or {}).get(name, ())):
             parts.append(f'<circle cx="{x}" cy="{y}" r="2" class="beside"/>')
-        path = " ".join(f"{x},{y}" for x, y in map(place, points))
+        path = " ".join(f"{x},{y}" for x, y in map(axes.place, points))
         parts.append(f'<polyline points="{path}" stroke-width="1.5" stroke-dasharray="{dashes}"/>')
         if len(points) <= 40:
-            parts += [_dot(*place(point), point) for point in points]
+            parts += [_dot(*axes.place(point), point) for point in points]
         parts.append("</g>")
     if len(finite) > 1:
-        names = (
-            f'<tspan class="{style} name">{mark}</tspan> {escape(name)} '
-            for name, (style, _, mark) in zip(finite, cycle(STYLES))
-        )
-        parts.append(f'<text x="{LEFT}" y="{2 * MARGIN}">{"".join(names)}</text>')
+        parts.append(_names(finite))
     return "".join([*parts, "</svg>"])
+
+
+class _Axes:
+    """Where values stand in the picture, by the range of all its points."""
+
+    def __init__(self, points: Sequence[Point], limits: Point | None, top: float, logarithmic: bool) -> None:
+        self.across: Callable[[float], float] = math.log if logarithmic else float
+        self.back: Callable[[float], float] = math.exp if logarithmic else float
+        self.marks = ticks_of_logarithms if logarithmic else ticks
+        self.x_low, self.x_high = _range([self.across(x) for x, _ in points])
+        self.y_low, self.y_high = _range([y for _, y in points], limits)
+        self.top = top
+
+    def place(self, point: Point) -> Point:
+        x = LEFT + (self.across(point[0]) - self.x_low) / (self.x_high - self.x_low) * (WIDTH - LEFT - MARGIN)
+        share = (point[1] - self.y_low) / (self.y_high - self.y_low)
+        return round(x, 1), round(HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - self.top), 1)
+
+    def drawn(self, x_label: str) -> Iterator[str]:
+        """The horizontal lines, the numbers along both axes, and what the lower one shows."""
+        left, right = self.back(self.x_low), self.back(self.x_high)
+        for value in ticks(self.y_low, self.y_high):
+            y = self.place((left, value))[1]
+            yield f'<line x1="{LEFT}" x2="{WIDTH - MARGIN}" y1="{y}" y2="{y}" class="grid"/>'
+            yield f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{value:g}</text>'
+        for value in self.marks(left, right):
+            x = self.place((value, self.y_low))[0]
+            yield f'<text x="{x}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{value:g}</text>'
+        yield f'<text x="{(WIDTH + LEFT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>'
+
+
+def _names(names: Iterable[str]) -> str:
+    """Below the title, each after a piece of its line."""
+    written = (
+        f'<tspan class="{style} name">{mark}</tspan> {escape(name)} '
+        for name, (style, _, mark) in zip(names, cycle(STYLES))
+    )
+    return f'<text x="{LEFT}" y="{2 * MARGIN}">{"".join(written)}</text>'
 
 
 def _dot(x: float, y: float, point: Point) -> str:

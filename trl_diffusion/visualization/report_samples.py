@@ -89,7 +89,8 @@ _TELLING = ("wrong", "lost", "gained", "still wrong")
 
 def _note(first: int, count: int, telling: Sequence[Key], names: Sequence[str]) -> str:
     shown = f"The first {first} of {count}" if first < count else f"All {count}"
-    shown += f", and {len(telling)} of the others that went wrong" if telling else ""
+    which = "that are wrong" if len(names) < 2 else "that are wrong or were wrong before"
+    shown += f", and {len(telling)} of the others {which}" if telling else ""
     return (
         f"{shown}. Side by side: {', '.join(names)}; a colour is the same pass in each."
         if len(names) > 1
