@@ -327,7 +327,6 @@ def an_evaluation_is_shared(model_path, output_dir):
 
 def a_frontier_is_shared(model_path, output_dir):
     """The command, with two models: each process decodes a half, and one of them writes and speaks."""
-    state = PartialState(cpu=True)
     folder, decoded, decode = Path(output_dir), [], _Job.decode
     _Job.decode = lambda job, keys: decoded.extend(keys) or decode(job, keys)
     words = ["--models", model_path, model_path, "--names", "one", "two", "--task", "sudoku", "--size", "6"]
@@ -337,6 +336,8 @@ def a_frontier_is_shared(model_path, output_dir):
     with contextlib.redirect_stdout(printed):
         assert main(["frontier", *words, "--output_file", str(folder / "points.jsonl")]) == 0
     assert len(decoded) == 2 * 4 * 3  # models, decoders, and half of the problems
+    state = PartialState()
+    assert state.num_processes == 2  # the command has found them itself
     assert ("passes" in printed.getvalue()) == state.is_main_process
     state.wait_for_everyone()
     shared = (folder / "points.jsonl").read_text()

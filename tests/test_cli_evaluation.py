@@ -9,14 +9,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from trl_diffusion import DiffusionGenerationConfig, embedded
 from trl_diffusion.cli import tables
 from trl_diffusion.cli.figures import as_json
-from trl_diffusion.evaluation import Comparison, Evaluation, load_generations, load_sweep, score
-from trl_diffusion.rewards import sudoku_reward
+from trl_diffusion.evaluation import Comparison, Evaluation, load_generations, load_sweep, rewards_of, score
+from trl_diffusion.models import ThresholdHeadConfig
+from trl_diffusion.rewards import sudoku_cells_reward, sudoku_reward
 
 from .command_line import MODEL, TRAIN, run
 
@@ -299,3 +301,66 @@ def test_frontier(capsys, tmp_path):
     assert (tmp_path / "picture.png").stat().st_size > 10_000
     assert set(load_sweep(tmp_path / "points.jsonl")) == {"one", "two"}
     assert run("frontier", *models[:-4], "one", "one", *words) == 1
+
+
+def test_a_learned_threshold_is_on_the_frontier(tmp_path, models):
+    """Of the model that has one, with a star; the other has the grid alone."""
+    path, folder = embedded.path("sudoku"), tmp_path / "learned"
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    model.add_threshold_head(ThresholdHeadConfig(rule="confidence_threshold"))
+    CARRIED.attach_to(model)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    points = tmp_path / "points.jsonl"
+    words = ("--task", "sudoku", "--size", 4, "--device", "cpu", "--temperature", 0, "--num_samples", 1)
+    decoders = ("--entropy_bounds", 0.5, "--confidence_thresholds", 0.8, "--tokens_per_step", 4)
+    names = ("--models", models / "base", folder, "--names", "base", "learned", "--decoder_from", folder)
+    picture = ("--picture", tmp_path / "picture.svg")
+    assert run("frontier", *names, *words, *decoders, "--output_file", points, *picture) == 0
+    sweeps = load_sweep(points)
+    assert len(sweeps["base"]) == 3
+    assert [p.decoder["threshold"] for p in sweeps["learned"][3:]] == ["learned, greedy"]
+    assert sweeps["learned"][3].decoder["unmasking"] == "confidence_threshold"
+    assert "learned: learned" in (tmp_path / "picture.svg").read_text()
+
+
+def test_settings_and_task_are_kept_with_the_answers(tmp_path):
+    file = tmp_path / "answers.jsonl"
+    words = ("--task", "sudoku", "--size", 4, "--split", "train", "--task_options", '{"seed": 3}', "--batch_size", 2)
+    assert run("eval", *MODEL, *words, "--output_file", file) == 0
+    (made_by,) = load_generations(file).header["made_by"]
+    kept = {name: made_by[name] for name in ("task", "split", "size", "style", "task_options", "batch_size")}
+    assert kept == {
+        "task": "sudoku",
+        "split": "train",
+        "size": 4,
+        "style": None,
+        "task_options": '{"seed": 3}',
+        "batch_size": 2,
+    }
+
+
+def test_parts_of_answers_have_a_mean_reward(tmp_path, capsys):
+    """The share of empty cells that are right, which the accuracy of whole grids does not tell."""
+    file, cells = tmp_path / "answers.jsonl", "trl_diffusion.rewards:sudoku_cells_reward"
+    assert run("eval", *MODEL, "--task", "sudoku", "--size", 20, "--temperature", 1, "--output_file", file) == 0
+    capsys.readouterr()
+    assert run("score", "--generations", file, "--reward", cells, "--json") == 0
+    figures = json.loads(capsys.readouterr().out)["evaluations"][str(file)]
+    rewards = rewards_of(load_generations(file), sudoku_cells_reward)
+    mean, error = np.mean(rewards), np.std(rewards, ddof=1) / np.sqrt(len(rewards))
+    assert figures["mean_reward"] == pytest.approx(mean) and figures["accuracy"] < mean
+    assert figures["reward_interval"] == pytest.approx([mean - 1.96 * error, mean + 1.96 * error], abs=1e-4)
+    assert run("score", "--generations", file, "--reward", cells) == 0
+    assert f"{mean:.3f}" in capsys.readouterr().out
+    assert score(load_generations(file), lambda completions, **_: [None] * len(completions)).unjudged == 1
+
+
+def test_files_of_one_name_are_told_apart(tmp_path, capsys):
+    for folder in ("before", "after"):
+        file = tmp_path / folder / "answers.jsonl"
+        assert run("eval", *MODEL, "--task", "sudoku", "--size", 2, "--output_file", file) == 0
+    files = ("--generations", *(tmp_path / folder / "answers.jsonl" for folder in ("before", "after")))
+    words = ("report", *files, "--tokenizer", MODEL[1], "--output_file", tmp_path / "page.html")
+    assert run(*words) == 1 and "`--names` must name each of the 2 files differently" in capsys.readouterr().err
+    assert run(*words, "--names", "one", "two") == 0 and "one, two" in (tmp_path / "page.html").read_text()

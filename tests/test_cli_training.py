@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate.commands import launch
 
-from trl_diffusion.cli import run_record, train, train_checks
+from trl_diffusion.cli import report, run_record, train, train_checks
 from trl_diffusion.cli.arguments import TaskArguments, load_problems
 from trl_diffusion.cli.train_options import TrainArguments, methods
 from trl_diffusion.evaluation import load_generations
@@ -51,6 +51,18 @@ def test_train_and_go_on(tmp_path, capsys):
     capsys.readouterr()
     assert run(*words) == 0  # with the settings of training, which the model carries
     assert len(capsys.readouterr().out.strip()) == 16
+
+
+def test_a_run_without_checkpoints_keeps_what_it_has_logged(tmp_path, capsys):
+    folder = tmp_path / "out"
+    assert run(*TRAIN, "--output_dir", folder, "--max_steps", 1, "--save_strategy", "no") == 0
+    assert [entry["step"] for entry in report.log_history(folder)] == [1, 1]  # the last is the summary
+    older = json.loads((folder / "trainer_state.json").read_text())
+    (folder / "checkpoint-2").mkdir()
+    (folder / "checkpoint-2" / "trainer_state.json").write_text(
+        json.dumps(older | {"global_step": 2, "log_history": [{"step": 2}]})
+    )
+    assert report.log_history(folder) == [{"step": 2}]
 
 
 def test_another_run_is_not_continued(tmp_path, capsys):

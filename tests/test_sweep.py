@@ -171,9 +171,24 @@ def test_points_that_cannot_be_compared_are_refused(tokenizer, dataset, settings
             sweep(model, tokenizer, **usual | change)
     with pytest.raises(ValueError, match="`name`: .* points of another model called 'model'"):
         sweep(make_model(len(tokenizer), seed=1), tokenizer, **usual)
+    with pytest.raises(ValueError, match=r"another model called 'model' \(its weights, dtype\)"):
+        sweep(make_model(len(tokenizer)).half(), tokenizer, **usual)
     path.write_text("nonsense")
     with pytest.raises(ValueError, match="no file of a sweep"):
         load_sweep(path)
+
+
+def test_another_chat_template_is_another_model(tokenizer, settings, tmp_path, monkeypatch):
+    """The weights are the same, and what they read is not."""
+    asked = Dataset.from_dict({"prompt": [[{"role": "user", "content": "1+1="}]], "goal": ["2"]})
+    model, path = make_model(len(tokenizer)), tmp_path / "s.jsonl"
+    plain = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    for template in (plain, f"1{plain}"):
+        monkeypatch.setattr(tokenizer, "chat_template", template)
+        sweep(model, tokenizer, asked, reward, settings[:1], path, name=template)
+        assert len(sweep(model, tokenizer, asked, reward, settings[:1], path, name=template)) == 1
+    with pytest.raises(ValueError, match="the same problems as other tokens: the tokenizer or its chat template"):
+        sweep(model, tokenizer, asked, reward, settings[:1], path, name=plain)
 
 
 SWEEPS = {

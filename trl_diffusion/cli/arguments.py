@@ -17,6 +17,7 @@ from ..scripts.options import UsageError
 
 
 if TYPE_CHECKING:
+    from accelerate import PartialState
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -149,6 +150,14 @@ def task_named(name: str) -> Task:
         raise UsageError(f"There is no task {name!r}{hint}; tasks are {', '.join(TASKS)}.") from error
 
 
+def processes_of(device: str | None) -> PartialState:
+    """The processes that a command runs in. On CPUs accelerate looks for others only if it is told so."""
+    import torch
+    from accelerate import PartialState
+
+    return PartialState(cpu=device == "cpu" or not torch.accelerator.is_available())
+
+
 def load_model(args: ModelArguments) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """
     The model and its tokenizer.
@@ -157,11 +166,10 @@ def load_model(args: ModelArguments) -> tuple[PreTrainedModel, PreTrainedTokeniz
         `ValueError`: If there is none, or it cannot be loaded in this way.
     """
     import torch
-    from accelerate import PartialState
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     name = model_path(args.model_name_or_path)
-    device = args.device or str(PartialState().device)  # each process's own
+    device = args.device or str(processes_of(None).device)  # each process's own
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from trl import TrlParser
 
@@ -63,17 +63,15 @@ def make() -> TrlParser:
 def run(words: Sequence[str]) -> int:
     model_args, task_args, args, decoding = parse(make(), words)
 
-    from accelerate import PartialState
-
     from ..evaluation import generate, score
-    from .arguments import decoder_of, load_model, load_problems
+    from .arguments import decoder_of, load_model, load_problems, processes_of
     from .figures import as_json
     from .files import check_kept, path_is, prepare
     from .tables import print_evaluation
 
     if args.output_file is not None:
         prepare(args.output_file, "--output_file")
-    processes = PartialState()
+    processes = processes_of(model_args.device)
     task, dataset = load_problems(task_args, model_args.model_name_or_path)
     if args.output_file is not None:
         check_kept(args.output_file, "--output_file", len(dataset))
@@ -91,6 +89,7 @@ def run(words: Sequence[str]) -> int:
             batch_size=args.batch_size,
             seed=args.seed,
             accelerator=processes if processes.num_processes > 1 else None,
+            notes=asdict(task_args),
         )
     if processes.is_main_process:
         evaluation = score(generations, task.reward)

@@ -15,6 +15,8 @@ from .parsing import make_parser, parse
 
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from .. import DiffusionGenerationConfig
     from ..tasks import Task
 
@@ -28,7 +30,8 @@ examples:
     accelerate launch --num_processes 8 -m trl_diffusion.cli frontier \\
         --config frontier.yaml
 
-Points that are in the file are not measured again."""
+Points that are in the file are not measured again. A model that has learned its thresholds is also decoded with them:
+a star in the picture."""
 _SHARED = """One temperature and one canvas for all models: what you set, else what the model of `--decoder_from`
 carries. Without it the models that carry settings must agree; where none does, it is as in [brackets]."""
 # What a frontier goes through.
@@ -69,6 +72,9 @@ class FrontierArguments:
     )
     dtype: str = field(default="auto", metadata=DTYPE)
     device: str | None = field(default=None, metadata=DEVICE)
+    num_samples: int = field(
+        default=1, metadata={"help": "Answers per problem. More make each point of sampled decoders surer."}
+    )
     batch_size: int = field(default=64, metadata={"help": "Answers that are decoded at a time."})
     seed: int = field(default=0, metadata={"help": "Seed of the sampling. The problems are the same for every seed."})
 
@@ -84,10 +90,8 @@ def make() -> TrlParser:
 def run(words: Sequence[str]) -> int:
     task_args, args, decoding = parse(make(), words)
 
-    from accelerate import PartialState
-
     from ..evaluation import frontier, frontier_settings, sweep
-    from .arguments import ModelArguments, ends_of, load_model, load_problems, task_named
+    from .arguments import ModelArguments, load_model, load_problems, processes_of, task_named
     from .files import path_is
     from .tables import print_frontiers
 
@@ -102,7 +106,7 @@ def run(words: Sequence[str]) -> int:
     }
     decoder, source = shared_decoder(args.models, args.decoder_from, decoding, task_named(task_args.task))
     frontier_settings(decoder, **grid)  # what has no meaning is found now
-    processes = PartialState()
+    processes = processes_of(args.device)
     if processes.is_main_process:
         canvas = f"{decoder.max_new_tokens} tokens in blocks of {decoder.block_length}"
         print(f"All models: temperature {decoder.temperature}, {canvas}; as on the command line, else {source}.")
@@ -116,10 +120,11 @@ def run(words: Sequence[str]) -> int:
                 tokenizer,
                 dataset,
                 task.reward,
-                frontier_settings(replace(decoder, eos_token_ids=ends_of(model)), **grid),
+                settings_for(model, decoder, grid),
                 args.output_file,
                 name=name,
                 generations_dir=args.generations_dir,
+                num_samples=args.num_samples,
                 batch_size=args.batch_size,
                 seed=args.seed,
                 accelerator=processes if processes.num_processes > 1 else None,
@@ -133,6 +138,22 @@ def run(words: Sequence[str]) -> int:
                 points, args.picture, title=task_args.task, problems=f"{task_args.task}, {task_args.split} split"
             )
     return 0
+
+
+def settings_for(
+    model: PreTrainedModel, decoder: DiffusionGenerationConfig, grid: dict[str, Any]
+) -> list[DiffusionGenerationConfig]:
+    """The decoders of the grid, and the model's own thresholds, if it has learned to choose them."""
+    from ..evaluation import frontier_settings
+    from ..models import threshold_policy
+    from .arguments import ends_of
+
+    decoder = replace(decoder, eos_token_ids=ends_of(model))
+    settings, policy = frontier_settings(decoder, **grid), threshold_policy(model)
+    if policy is not None:
+        learned = {"unmasking": policy.config.rule, "learned_threshold": "greedy"}
+        settings.append(replace(decoder, max_denoising_steps=None, **learned))
+    return settings
 
 
 def shared_decoder(

@@ -43,6 +43,9 @@ class ReportArguments:
     generations: list[str] | None = field(
         default=None, metadata={"help": "Files written by `trl-diffusion eval`.", "metavar": "FILE"}
     )
+    names: list[str] | None = field(
+        default=None, metadata={"help": "Their names. By default those of the files.", "metavar": "NAME"}
+    )
     frontier: str | None = field(
         default=None, metadata={"help": "File of `trl-diffusion frontier`.", "metavar": "FILE"}
     )
@@ -79,9 +82,11 @@ def run(words: Sequence[str]) -> int:
     prepare(args.output_file, "--output_file")
     if args.output_dir is None and args.generations is None and args.frontier is None:
         raise ValueError("There is nothing to show: pass `--output_dir`, `--generations` or `--frontier`.")
-    samples = {Path(path).stem: load_generations(path) for path in args.generations or []}
-    if len(samples) < len(args.generations or []):
-        raise ValueError(f"`--generations` has two files of the same name: {', '.join(args.generations)}.")
+    files = args.generations or []
+    names = args.names or [Path(path).stem for path in files]
+    if len(names) != len(files) or len(set(names)) < len(names):
+        raise ValueError(f"`--names` must name each of the {len(files)} files differently, got {', '.join(names)}.")
+    samples = {name: load_generations(path) for name, path in zip(names, files, strict=True)}
     where, option = (args.tokenizer, "--tokenizer") if args.tokenizer else (args.output_dir, "--output_dir")
     if samples and where is None:
         raise ValueError("`--generations` need the model's tokenizer: pass `--tokenizer`.")
@@ -168,8 +173,8 @@ def log_history(folder: Path) -> list[dict[str, Any]]:
     from transformers.trainer_utils import get_last_checkpoint
 
     last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    for place in (folder, *([Path(last)] if last is not None else [])):
-        state = place / "trainer_state.json"
-        if state.is_file():
-            return json.loads(state.read_text())["log_history"]
+    places = (folder, *([Path(last)] if last is not None else []))
+    states = [json.loads(file.read_text()) for place in places if (file := place / "trainer_state.json").is_file()]
+    if states:  # the folder's is of the end of a run, which may have gone on since
+        return max(states, key=lambda state: state["global_step"])["log_history"]
     raise FileNotFoundError(f"`--output_dir {folder}` has no `trainer_state.json`, nor has a checkpoint in it.")

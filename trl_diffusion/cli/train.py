@@ -135,6 +135,7 @@ def _go_on(
             print(f"run is complete: {updates} of {trainer.state.max_steps} updates")
     else:
         trainer.save_model(str(folder))
+        trainer.save_state()  # with the last logs, which no checkpoint may have
         if config.should_save:
             run_record.write(folder, settings if record is None else record["settings"], updates)
     if config.push_to_hub:

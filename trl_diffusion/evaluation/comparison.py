@@ -12,7 +12,7 @@ import numpy as np
 
 from .fingerprints import content_fingerprint
 from .generations import Generations
-from .intervals import Z
+from .intervals import Z, mean_interval
 from .scoring import correct_by_prompt, rewards_of
 
 
@@ -107,7 +107,7 @@ def compare_judged(
         better=sum(d > 0 for d in differences),
         worse=sum(d < 0 for d in differences),
         nfe_difference=sum(passes) / len(passes),
-        nfe_interval=_mean_interval(passes),
+        nfe_interval=mean_interval(passes),
         prompts=len(differences),
         settings=settings,
     )
@@ -190,13 +190,6 @@ def paired_interval(differences: Sequence[float], *, samples: float = 1) -> tupl
     variance = (sum(d * d for d in differences) + 2 / samples) / count - mean**2
     half = Z * math.sqrt(variance / count)
     return max(-1.0, mean - half), min(1.0, mean + half)
-
-
-def _mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Normal interval of a mean; the mean alone if there is a single value."""
-    count, mean = len(values), sum(values) / len(values)
-    half = Z * math.sqrt(sum((x - mean) ** 2 for x in values) / max(1, count - 1) / count)
-    return mean - half, mean + half
 
 
 def _passes(generations: Generations) -> list[float]:

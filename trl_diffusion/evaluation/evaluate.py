@@ -22,11 +22,12 @@ def evaluate(
     reward: Callable[..., Any],
     config: DiffusionGenerationConfig | None = None,
     *,
+    batch_size: int = 64,
     seed: int = 0,
     spec: DiffusionSpec | None = None,
 ) -> Evaluation:
     """
-    Decode every prompt once, all at a time, and score the answers: [`generate`] and [`score`] in one.
+    Decode every prompt once, and score the answers: [`generate`] and [`score`] in one.
 
     Args:
         model ([`~transformers.PreTrainedModel`]):
@@ -39,8 +40,10 @@ def evaluate(
             A reward function as TRL takes them; an answer is correct if it returns `1` or more.
         config ([`~trl_diffusion.DiffusionGenerationConfig`], *optional*):
             Decoding settings. Defaults to those that the model carries. Without `eos_token_ids`, those of the model's
-            generation configuration and of the tokenizer are used, as in training. `max_batch_size` bounds the rows of
-            a forward pass.
+            generation configuration and of the tokenizer are used, as in training.
+        batch_size (`int`, *optional*, defaults to `64`):
+            Prompts in one call of the sampler. More are faster where memory allows; with `config.max_batch_size`, which
+            bounds a forward pass, rows that end are replaced by others of the same call.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the sampling. The noise belongs to the prompt: two models see the same.
         spec ([`~trl_diffusion.models.DiffusionSpec`], *optional*):
@@ -49,5 +52,4 @@ def evaluate(
     Returns:
         [`Evaluation`]
     """
-    rows = max(1, len(dataset))
-    return score(generate(model, tokenizer, dataset, config, batch_size=rows, seed=seed, spec=spec), reward)
+    return score(generate(model, tokenizer, dataset, config, batch_size=batch_size, seed=seed, spec=spec), reward)

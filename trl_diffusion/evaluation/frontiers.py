@@ -17,8 +17,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..generation import DiffusionGenerationConfig
 from ..generation.config import COMPUTATION
-from .fingerprints import content_fingerprint, weights_fingerprint
-from .generate import generate
+from ..models import resolve_spec
+from .fingerprints import content_fingerprint
+from .generate import generate, model_settings, prompt_ids_of
 from .records import SWEEP_HEADER, check_fields, check_point, parse
 from .scoring import Evaluation, score
 
@@ -160,9 +161,14 @@ def sweep(
         `list[Evaluation]`: of these settings, in their order.
 
     Raises:
-        `ValueError`: If the file holds points of another dataset, seed or reward, or another model of this name.
+        `ValueError`: If the file holds points of another dataset, seed or reward, or another model of this name, or
+            one that was given the problems in other tokens.
     """
-    file, weights = Path(path), weights_fingerprint(model)
+    file = Path(path)
+    asked: dict[str, Any] = {
+        "model": model_settings(model, resolve_spec(model)),
+        "prompt_ids": content_fingerprint(prompt_ids_of(tokenizer, dataset)),
+    }
     header = {
         "format": FORMAT,
         "dataset": content_fingerprint(dict(row) for row in dataset),
@@ -171,9 +177,9 @@ def sweep(
         "seed": seed,
     }
     points = _read(file, header)
-    others = {p["weights"] for p in points if p["name"] == name} - {weights}
-    if others:
-        raise ValueError(f"`name`: {file} holds points of another model called {name!r}. Give this one another name.")
+    for point in points:
+        if point["name"] == name:
+            _check_same(file, name, point, asked)
     known = {content_fingerprint([p["settings"]]): p["evaluation"] for p in points if p["name"] == name}
     is_main = accelerator is None or accelerator.is_main_process
     results = []
@@ -187,18 +193,38 @@ def sweep(
                 tokenizer,
                 dataset,
                 config,
-                None if generations_dir is None else Path(generations_dir, f"{weights[:12]}-{key[:12]}.jsonl"),
+                None
+                if generations_dir is None
+                else Path(generations_dir, f"{asked['model']['weights'][:12]}-{key[:12]}.jsonl"),
                 num_samples=num_samples,
                 batch_size=batch_size,
                 seed=seed,
                 accelerator=accelerator,
             )
             known[key] = asdict(score(generations, reward))
-            points.append({"name": name, "weights": weights, "settings": plain, "evaluation": known[key]})
+            points.append({"name": name, **asked, "settings": plain, "evaluation": known[key]})
             if is_main:
                 _write(file, header, points)
         results.append(_evaluation(known[key]))
     return results
+
+
+def _check_same(file: Path, name: str, point: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        `ValueError`: If a point of this name was measured with another model, or with other tokens for the prompts.
+    """
+    differs = [key for key, value in asked["model"].items() if point["model"].get(key) != value]
+    if differs:
+        raise ValueError(
+            f"`name`: {file} holds points of another model called {name!r} (its {', '.join(differs)}). Give this one "
+            "another name."
+        )
+    if point["prompt_ids"] != asked["prompt_ids"]:
+        raise ValueError(
+            f"`name`: {file} holds points called {name!r} of the same problems as other tokens: the tokenizer or its "
+            "chat template has changed. Give this one another name."
+        )
 
 
 def load_sweep(path: str | os.PathLike) -> dict[str, list[Evaluation]]:
@@ -265,4 +291,5 @@ def _write(path: Path, header: dict[str, Any], points: list[dict[str, Any]]) -> 
 def _evaluation(plain: dict[str, Any]) -> Evaluation:
     """As it was before JSON made lists of tuples and strings of keys."""
     pass_at = {int(k): (value, tuple(ends)) for k, (value, ends) in plain["pass_at"].items()}
-    return Evaluation(**plain | {"interval": tuple(plain["interval"]), "pass_at": pass_at})
+    pairs = {name: tuple(plain[name]) for name in ("interval", "reward_interval")}
+    return Evaluation(**plain | pairs | {"pass_at": pass_at})

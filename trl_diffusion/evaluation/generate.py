@@ -47,6 +47,7 @@ def generate(
     seed: int = 0,
     spec: DiffusionSpec | None = None,
     accelerator: Accelerator | PartialState | None = None,
+    notes: dict[str, Any] | None = None,
 ) -> Generations:
     """
     Decode every prompt, once or several times.
@@ -81,6 +82,8 @@ def generate(
         accelerator ([`~accelerate.Accelerator`] or [`~accelerate.PartialState`], *optional*):
             Shares the prompts between its processes, each with a model of its own. All must call this, and all get
             all samples. `path` must be on a disk that they share. By default this process decodes everything.
+        notes (`dict[str, Any]`, *optional*):
+            What else is to be kept beside versions and device, in the header's `made_by`: which task, in which format.
 
     Returns:
         [`Generations`]
@@ -92,7 +95,9 @@ def generate(
     if not config.eos_token_ids:
         config = replace(config, eos_token_ids=end_tokens(model, tokenizer))
     _check(model, dataset, config, num_samples, batch_size)
-    job = _Job(DiffusionSampler(model, config, spec), tokenizer, dataset, seed)
+    job = _Job(
+        DiffusionSampler(model, config, spec), tokenizer, dataset, seed, {"batch_size": batch_size} | (notes or {})
+    )
     processes, process = (1, 0) if accelerator is None else (accelerator.num_processes, accelerator.process_index)
     if processes > 1:
         let_gloo_finish_at_exit()
@@ -144,6 +149,24 @@ def tokenize_prompts(tokenizer: PreTrainedTokenizerBase, prompts: list[Any]) -> 
     return tokenizer(prompts, **options)
 
 
+def prompt_ids_of(tokenizer: PreTrainedTokenizerBase, dataset: Dataset) -> list[list[int]]:
+    """The tokens of a dataset's prompts."""
+    inputs = tokenize_prompts(tokenizer, list(dataset["prompt"]))
+    masks = inputs["attention_mask"].bool()
+    return [ids[shown].tolist() for ids, shown in zip(inputs["input_ids"], masks, strict=True)]
+
+
+def model_settings(model: PreTrainedModel, spec: DiffusionSpec) -> dict[str, Any]:
+    """All that a model brings to what is written, as plain values."""
+    return {
+        "weights": weights_fingerprint(model),
+        "dtype": str(model.dtype),
+        "mask_token_id": spec.mask_token_id,
+        "logit_shift": spec.logit_shift,
+        "attention_block": spec.attention_block,
+    }
+
+
 class Decoded(NamedTuple):
     """What became of a prompt: see [`Generation`]."""
 
@@ -193,13 +216,16 @@ class _Job:
     """A dataset to decode."""
 
     def __init__(
-        self, sampler: DiffusionSampler, tokenizer: PreTrainedTokenizerBase, dataset: Dataset, seed: int
+        self,
+        sampler: DiffusionSampler,
+        tokenizer: PreTrainedTokenizerBase,
+        dataset: Dataset,
+        seed: int,
+        notes: dict[str, Any],
     ) -> None:
-        self.sampler, self.tokenizer, self.seed = sampler, tokenizer, seed
+        self.sampler, self.tokenizer, self.seed, self.notes = sampler, tokenizer, seed, notes
         self.rows = [dict(row) for row in dataset]
-        inputs = tokenize_prompts(tokenizer, [row["prompt"] for row in self.rows])
-        masks = inputs["attention_mask"].bool()
-        self.prompt_ids = [ids[shown].tolist() for ids, shown in zip(inputs["input_ids"], masks, strict=True)]
+        self.prompt_ids = prompt_ids_of(tokenizer, dataset)
         check_lengths(cast(PreTrainedModel, sampler.model), self.prompt_ids, sampler.config.max_new_tokens, "row")
 
     def decode(self, keys: list[tuple[int, int]]) -> list[Generation]:
@@ -229,17 +255,12 @@ class _Job:
         decoder = asdict(config) | {"eos_token_ids": list(config.eos_token_ids)}
         computation = {name: decoder.pop(name) for name in COMPUTATION}
         made_by = environment(model) | model_name(model) | {"dataset": dataset_name, "processes": processes}
+        made_by |= self.notes
         return {
             "format": FORMAT,
             "settings": {
-                "model": {
-                    "weights": weights_fingerprint(model),
-                    "dtype": str(model.dtype),
-                    "mask_token_id": spec.mask_token_id,
-                    "logit_shift": spec.logit_shift,
-                    "attention_block": spec.attention_block,
-                    "threshold_head": None if policy is None else policy.config.to_dict(),
-                },
+                "model": model_settings(model, spec)
+                | {"threshold_head": None if policy is None else policy.config.to_dict()},
                 "dataset": content_fingerprint(self.rows),
                 "prompt_ids": content_fingerprint(self.prompt_ids),
                 "decoder": decoder,

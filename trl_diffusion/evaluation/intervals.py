@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Confidence intervals of proportions, with one sample per prompt or several."""
+"""Confidence intervals of proportions, with one sample per prompt or several, and of means."""
 
 from __future__ import annotations
 
@@ -74,3 +74,19 @@ def clustered_interval(
         trials = total**2 / sum(w * w for w in weights)
     trials = max(1.0, min(trials, samples))
     return wilson_interval(p * trials, trials)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """
+    Normal 95 % interval of a mean.
+
+    Args:
+        values (`Sequence[float]`):
+            One of each prompt.
+
+    Returns:
+        `tuple[float, float]`: lower and upper end; the mean alone if there is a single value.
+    """
+    count, mean = len(values), sum(values) / len(values)
+    half = Z * math.sqrt(sum((x - mean) ** 2 for x in values) / max(1, count - 1) / count)
+    return mean - half, mean + half

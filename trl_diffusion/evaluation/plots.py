@@ -72,7 +72,7 @@ def plot_frontiers(
 ) -> None:
     """
     Draw accuracy against passes of one checkpoint or several. A line joins the points that no other of the same
-    checkpoint beats, a band shows their intervals. Temperature and canvas stand below the title, or with the names
+    checkpoint beats, a band shows their intervals, a star is a decoder with learned thresholds. Temperature and canvas stand below the title, or with the names
     where they are not the same for all.
 
     Args:
@@ -160,6 +160,10 @@ def plot_calibration(uses: list[ThresholdUse], path: str | Path, *, title: str =
 
 def _draw_frontier(axes: Axes, points: list[Evaluation], color: str, *, style: str, marker: str, label: str) -> None:
     axes.scatter([p.nfe for p in points], [p.accuracy for p in points], s=14, marker=marker, color=color, alpha=0.35)
+    learned = [p for p in points if str(p.decoder.get("threshold", "")).startswith("learned")]
+    if learned:
+        xs, ys = [p.nfe for p in learned], [p.accuracy for p in learned]
+        axes.scatter(xs, ys, s=120, marker="*", color=color, edgecolor="white", zorder=3, label=f"{label}: learned")
     best = frontier(points)
     xs, ys = [p.nfe for p in best], [p.accuracy for p in best]
     axes.plot(xs, ys, style, marker=marker, markersize=4, color=color, label=label)

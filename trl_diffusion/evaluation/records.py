@@ -65,7 +65,7 @@ GENERATIONS_HEADER = {
     "made_by": OBJECTS,
 }
 SWEEP_HEADER = {"dataset": TEXT, "reward": TEXT, "num_samples": whole(1), "seed": whole(-(2**63))}
-POINT = {"name": TEXT, "weights": TEXT, "settings": OBJECT, "evaluation": OBJECT}
+POINT = {"name": TEXT, "model": OBJECT, "prompt_ids": TEXT, "settings": OBJECT, "evaluation": OBJECT}
 EVALUATION = {
     "accuracy": NUMBER,
     "interval": PAIR,
@@ -80,6 +80,8 @@ EVALUATION = {
     "truncated": NUMBER,
     "empty": NUMBER,
     "unjudged": NUMBER,
+    "mean_reward": NUMBER,
+    "reward_interval": PAIR,
     "pass_at": Kind(
         "an object of values with intervals, by whole numbers",
         lambda x: (

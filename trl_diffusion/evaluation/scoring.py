@@ -15,7 +15,7 @@ from trl import is_conversational
 
 from ..rewards.checks import check_rewards
 from .generations import Generation, Generations
-from .intervals import clustered_interval, wilson_interval
+from .intervals import clustered_interval, mean_interval, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class Evaluation:
         pass_at (`dict[int, tuple[float, tuple[float, float]]]`):
             pass@k by k, with its interval: the probability that one of k samples is right. For k of 1, 2, 4, … and the
             number of samples.
+        mean_reward (`float`):
+            Mean reward of the prompts whose answers the reward has judged: what there is to say of rewards for parts of
+            an answer, such as [`~trl_diffusion.rewards.sudoku_cells_reward`].
+        reward_interval (`tuple[float, float]`):
+            Its 95 % interval, normal.
     """
 
     accuracy: float
@@ -70,6 +75,8 @@ class Evaluation:
     empty: float = math.nan
     unjudged: float = math.nan
     pass_at: dict[int, tuple[float, tuple[float, float]]] = field(default_factory=dict)
+    mean_reward: float = math.nan
+    reward_interval: tuple[float, float] = (math.nan, math.nan)
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:
@@ -179,7 +186,7 @@ def score(generations: Generations, reward: Callable[..., Any]) -> Evaluation:
 def summarize(generations: Generations, rewards: list[float | None]) -> Evaluation:
     """[`score`] of samples that have their rewards already, see [`rewards_of`]."""
     samples = generations.samples
-    right = correct_by_prompt(generations, rewards)
+    right, judged = correct_by_prompt(generations, rewards), _mean_by_prompt(generations, rewards)
     count, per_prompt = len(samples), generations.header["num_samples"]
     correct = sum(map(sum, right))
     passes, tokens = sum(g.nfe for g in samples), sum(g.tokens for g in samples)
@@ -201,16 +208,24 @@ def summarize(generations: Generations, rewards: list[float | None]) -> Evaluati
         empty=sum(not g.text.strip() for g in samples) / count,
         unjudged=rewards.count(None) / count,
         pass_at=pass_at,
+        mean_reward=sum(judged) / len(judged) if judged else math.nan,
+        reward_interval=mean_interval(judged) if judged else (math.nan, math.nan),
     )
 
 
 def correct_by_prompt(generations: Generations, rewards: list[float | None]) -> list[list[bool]]:
     """Which samples of each prompt are right."""
+    return [[r is not None and r >= 1 for r in own] for own in _by_prompt(generations, rewards)]
+
+
+def _by_prompt(generations: Generations, rewards: list[float | None]) -> list[list[float | None]]:
     judged = zip(generations.samples, rewards, strict=True)
-    return [
-        [r is not None and r >= 1 for _, r in group]
-        for _, group in groupby(judged, key=lambda pair: pair[0].prompt_index)
-    ]
+    return [[r for _, r in group] for _, group in groupby(judged, key=lambda pair: pair[0].prompt_index)]
+
+
+def _mean_by_prompt(generations: Generations, rewards: list[float | None]) -> list[float]:
+    judged = ([r for r in own if r is not None] for own in _by_prompt(generations, rewards))
+    return [sum(own) / len(own) for own in judged if own]
 
 
 def _pass_at(right: list[list[bool]], k: int) -> tuple[float, tuple[float, float]]:

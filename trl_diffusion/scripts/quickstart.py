@@ -111,7 +111,7 @@ def measure(
     results: dict[str, Evaluation] = {}
     for setting in tqdm([*sampled_settings, *greedy_settings], desc=f"Evaluating {when} training", leave=False):
         if repr(setting) not in results:
-            results[repr(setting)] = evaluate(model, tokenizer, dataset, reward, setting)
+            results[repr(setting)] = evaluate(model, tokenizer, dataset, reward, setting, batch_size=len(dataset))
     return Measurement(
         sampled=[results[repr(setting)] for setting in sampled_settings],
         greedy=[results[repr(setting)] for setting in greedy_settings],
