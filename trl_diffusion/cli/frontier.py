@@ -151,8 +151,8 @@ def settings_for(
     decoder = replace(decoder, eos_token_ids=ends_of(model))
     settings, policy = frontier_settings(decoder, **grid), threshold_policy(model)
     if policy is not None:
-        learned = {"unmasking": policy.config.rule, "learned_threshold": "greedy"}
-        settings.append(replace(decoder, max_denoising_steps=None, **learned))
+        learned = replace(decoder, unmasking=policy.config.rule, max_denoising_steps=None, learned_threshold="greedy")
+        settings.append(learned)
     return settings
 
 

@@ -35,11 +35,9 @@ def print_evaluation(title: str, evaluation: Evaluation) -> None:
     for k, (value, interval) in evaluation.pass_at.items():
         if k > 1:
             table.add_row(f"pass@{k}", f"{percent(value)} {within(interval)}", "")
-    if evaluation.mean_reward not in (0, 1) and abs(evaluation.mean_reward - evaluation.accuracy) > 1e-9:
+    if abs(evaluation.mean_reward - evaluation.accuracy) > 1e-9:  # not of rewards that are 0 or 1
         low, high = evaluation.reward_interval
-        table.add_row(
-            "mean reward", f"{evaluation.mean_reward:.3f} ({low:.3f} – {high:.3f})", "of parts of answers, too"
-        )
+        table.add_row("mean reward", f"{evaluation.mean_reward:.3f} ({low:.3f} – {high:.3f})", "")
     table.add_row("passes per answer", f"{evaluation.nfe:.2f}", f"{evaluation.tokens_per_step:.2f} tokens per pass")
     table.add_row("tokens per answer", f"{evaluation.tokens:.1f}", f"{evaluation.tokens_per_second:.1f} per second")
     table.add_row("cut off", percent(evaluation.truncated), "no end within the canvas")

@@ -42,8 +42,8 @@ def evaluate(
             Decoding settings. Defaults to those that the model carries. Without `eos_token_ids`, those of the model's
             generation configuration and of the tokenizer are used, as in training.
         batch_size (`int`, *optional*, defaults to `64`):
-            Prompts in one call of the sampler. More are faster where memory allows; with `config.max_batch_size`, which
-            bounds a forward pass, rows that end are replaced by others of the same call.
+            Prompts in one call of the sampler. More are faster where memory allows. `config.max_batch_size` bounds a
+            forward pass; rows that end are then replaced by others of the same call.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the sampling. The noise belongs to the prompt: two models see the same.
         spec ([`~trl_diffusion.models.DiffusionSpec`], *optional*):

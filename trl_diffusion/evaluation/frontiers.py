@@ -188,14 +188,13 @@ def sweep(
         plain = {key: value for key, value in asdict(config).items() if key not in COMPUTATION}
         key = content_fingerprint([plain])
         if key not in known:
+            samples = f"{asked['model']['weights'][:12]}-{key[:12]}.jsonl"
             generations = generate(
                 model,
                 tokenizer,
                 dataset,
                 config,
-                None
-                if generations_dir is None
-                else Path(generations_dir, f"{asked['model']['weights'][:12]}-{key[:12]}.jsonl"),
+                None if generations_dir is None else Path(generations_dir, samples),
                 num_samples=num_samples,
                 batch_size=batch_size,
                 seed=seed,

@@ -72,8 +72,8 @@ def plot_frontiers(
 ) -> None:
     """
     Draw accuracy against passes of one checkpoint or several. A line joins the points that no other of the same
-    checkpoint beats, a band shows their intervals, a star is a decoder with learned thresholds. Temperature and canvas stand below the title, or with the names
-    where they are not the same for all.
+    checkpoint beats, a band shows their intervals, a star is a decoder with learned thresholds. Temperature and canvas
+    stand below the title, or with the names where they are not the same for all.
 
     Args:
         sweeps (`dict[str, list[Evaluation]]`):

@@ -55,8 +55,8 @@ class Evaluation:
             pass@k by k, with its interval: the probability that one of k samples is right. For k of 1, 2, 4, … and the
             number of samples.
         mean_reward (`float`):
-            Mean reward of the prompts whose answers the reward has judged: what there is to say of rewards for parts of
-            an answer, such as [`~trl_diffusion.rewards.sudoku_cells_reward`].
+            Mean reward of the prompts whose answers the reward has judged. It is what rewards for parts of an answer
+            tell, such as [`~trl_diffusion.rewards.sudoku_cells_reward`].
         reward_interval (`tuple[float, float]`):
             Its 95 % interval, normal.
     """

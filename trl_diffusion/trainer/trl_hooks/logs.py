@@ -77,8 +77,8 @@ class LogHooks(GRPOTrainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """
-        TRL's, with histograms for the trackers, and without what was not there, which it logs as `None` and TensorBoard
-        complains of. Completions are printed when there are new ones, in our table.
+        TRL's, with histograms for the trackers, and without what was not there: it logs `None`, of which TensorBoard
+        complains. Completions are printed when there are new ones, in our table.
         """
         metrics = self._metrics[self.mode]
         for name in [name for name, values in metrics.items() if all(map(math.isnan, values))]:
