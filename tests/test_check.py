@@ -294,7 +294,7 @@ def test_a_model_without_a_tokenizer(tmp_path, capsys):
 def test_what_people_read(checkpoint, capsys):
     assert main([str(checkpoint("llada")), *SMALL]) == 0
     text = capsys.readouterr().out
-    assert "Ready to train." in text and "LLaDA" in text and "GiB" in text
+    assert "Ready to train." in text and "LLaDA" in text and "MiB" in text
     assert main([str(checkpoint("llada")), *SMALL, "--mask_token_id", "500"]) == 1
     assert "PROBLEM: `mask_token_id=500`" in capsys.readouterr().out
 

@@ -256,3 +256,11 @@ def test_train_in_two_processes(tmp_path):
     )
     assert result.returncode == 0, result.stderr[-4000:]
     assert (tmp_path / "model.safetensors").is_file()
+
+
+def test_a_threshold_that_nothing_pays_for_is_warned_about(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "_train", lambda *args: 0)
+    words = (*TRAIN, "--output_dir", tmp_path, "--regime", "joint")
+    assert run(*words) == 0 and "nothing pays for fewer passes: add `--speed_bonus 0.5`" in capsys.readouterr().err
+    assert run(*words, "--speed_bonus", 0.5) == run(*TRAIN, "--output_dir", tmp_path) == 0
+    assert "nothing pays" not in capsys.readouterr().err

@@ -158,13 +158,32 @@ def test_what_is_paid_is_what_the_paper_pays(name, expected, tmp_path):
         assert sum(w * r for w, r in zip(options.reward_weights, paid, strict=True)) == pytest.approx(total), text
 
 
+def test_the_code_that_was_read_is_named():
+    """Where a value is said to be from a paper's code, and for d1's, which others take over."""
+    table = (ROOT / "examples" / "recipes" / "README.md").read_text()
+    named = dict(
+        re.findall(r"^\| ([^|]+) \| \[[\w.-]+/[\w.-]+\]\((https://github.com/[^)]+)\)", table, flags=re.MULTILINE)
+    )
+    names = {name.lower().replace("-", "_").split(" ")[0] for name in named}
+    quoted = {path.parent.name for path in RECIPES if "  # [code]" in path.read_text()}
+    same = {"trace_rl": "tracerl", "just_grpo": "justgrpo", "diffu_grpo": "d1"}
+    assert {same.get(method, method) for method in quoted} <= names
+
+
+@pytest.mark.parametrize("path", [p for p in RECIPES if "  # [ours] d1's" in p.read_text()], ids=lambda p: p.stem)
+def test_what_is_not_published_is_all_of_d1s(path):
+    """Quantisation and seed, too, which are of no method: else a method would be compared on another base."""
+    values = yaml.safe_load(path.read_text())
+    assert "seed" in values and ("load_in_4bit" in values) == ("use_bnb_nested_quant" in values)
+
+
 @each
 def test_it_says_what_it_needs(path):
     text, values = path.read_text(), yaml.safe_load(path.read_text())
     needs = {"bitsandbytes": "load_in_4bit" in text, "math": values["task"] == "math500"}
     needs["deepspeed"] = re.search(r"--accelerate_config zero\d", text) is not None
     extras = ",".join(name for name in ("bitsandbytes", "deepspeed", "math") if needs[name])
-    expected = f'pip install "trl-diffusion[{extras}]"' if extras else "pip install trl-diffusion"
+    expected = f'pip install -e ".[{extras}]"' if extras else "pip install -e ."
     assert re.findall(r"^# Needs: +(.*)$", text, flags=re.MULTILINE) == [expected]
     # Which layers have adapters is a choice like any other.
     assert ("lora_target_modules" in values) == ("lora_dropout" in values)

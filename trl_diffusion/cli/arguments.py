@@ -246,8 +246,11 @@ def problems_of(task: Task, split: str, size: int | None, style: str | None, opt
     A task's problems.
 
     Raises:
-        `ValueError`: If the options are no JSON object, or mean nothing to the task.
+        `UsageError`: If the options are no JSON object, or mean nothing to the task, or the style does not exist.
+        `ValueError`: If their values do not suit.
     """
+    from ..tasks.prompts import STYLES
+
     more = task_options(task, options)
     try:
         return task.load(split, size, **({"style": style} if style else {}), **more)
@@ -261,6 +264,9 @@ def problems_of(task: Task, split: str, size: int | None, style: str | None, opt
                 f"The embedded models read prompts of the style {COMPACT!r}, which the task {task.name!r} has not. "
                 "Take one that has, sudoku or countdown, or another model."
             ) from error
+        if style and "`style`" in str(error):
+            near = difflib.get_close_matches(style, (*STYLES, COMPACT), n=1)
+            raise UsageError(f"`--style`: {error}" + (f" Did you mean {near[0]}?" if near else "")) from error
         raise
 
 
@@ -269,7 +275,7 @@ def task_options(task: Task, options: dict | str | None) -> dict[str, Any]:
     Options of a task's loader: from a file they are a mapping, from the command line JSON.
 
     Raises:
-        `ValueError`: If they are neither, or the loader takes no such options.
+        `UsageError`: If they are neither, or the loader takes no such options.
     """
     if options is None:
         return {}
@@ -278,12 +284,12 @@ def task_options(task: Task, options: dict | str | None) -> dict[str, Any]:
     except ValueError:
         result = None
     if not isinstance(result, dict):
-        raise ValueError(f"`--task_options` must be a JSON object, such as '{{\"shots\": 4}}', got {options!r}.")
+        raise UsageError(f"`--task_options` must be a JSON object, such as '{{\"shots\": 4}}', got {options!r}.")
     parameters = inspect.signature(task.load).parameters
     known = [name for name in parameters if name not in ("split", "size", "style")]  # which have options of their own
     unknown = [name for name in result if name not in known]
     if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        raise ValueError(
+        raise UsageError(
             f"`--task_options` has {', '.join(map(repr, unknown))}; those of the task {task.name!r} are "
             f"{', '.join(map(repr, known))}."
         )

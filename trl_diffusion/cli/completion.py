@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Sequence
 
-from ..scripts.options import options_of
+from ..scripts.options import UsageError, options_of
 from .launching import configurations
 from .main import COMMANDS
 from .train_options import method_names
@@ -77,7 +76,7 @@ def run(words: Sequence[str]) -> int:
     elif len(words) == 2 and words[0] == "words":  # for the script
         print(" ".join(words_for(words[1])))
     else:
-        asked = list(words) in (["-h"], ["--help"])
-        print(DESCRIPTION, file=sys.stdout if asked else sys.stderr)
-        return 0 if asked else 2
+        if list(words) not in (["-h"], ["--help"]):
+            raise UsageError(f"`completion` takes one shell, bash or zsh, got {' '.join(words) or 'none'}.")
+        print(DESCRIPTION)
     return 0

@@ -42,6 +42,7 @@ def launch(parser: Any, method: str, words: list[str], from_config: list[str], f
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     launcher = launch_command_parser()
+    vars(launcher)["error"] = parser.error  # in one line, as for options of our own
     launch_words = with_config_file([*_switches(launcher, from_config), *from_words])
     # The launcher takes the rest of the line as the script's own, and a word that is no option's as the script.
     understood, unknown = launcher.parse_known_args([*launch_words, "script"])

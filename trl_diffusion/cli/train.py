@@ -13,7 +13,7 @@ from ..scripts.help import overview
 from ..scripts.options import UsageError, unrecognised
 from .launching import configurations, launch
 from .quiet import register_models
-from .train_checks import check_trackers, in_options, problems
+from .train_checks import check_trackers, in_options, problems, warn_of_idle_threshold
 from .train_options import TrainArguments, method_names, methods, parser_of, summary
 
 
@@ -71,6 +71,8 @@ def _run(method: str, words: list[str], config: type, trainer: type) -> int:
     if "LOCAL_RANK" not in os.environ and (from_config or from_words):
         return launch(parser, method, words, from_config, from_words)
     register_models()
+    if parsed[1].process_index == 0:
+        warn_of_idle_threshold(parsed[0], parsed[1])
     return _train(method, trainer, *parsed)  # what is left of a file is the launcher's
 
 
@@ -82,7 +84,7 @@ def _train(method: str, trainer_class: Any, args: TrainArguments, config: Any, m
     from .arguments import model_path
 
     if model_args.model_name_or_path is None:
-        raise ValueError("`--model_name_or_path` says which model to train.")
+        raise UsageError("`--model_name_or_path` says which model to train.")
     folder = Path(config.output_dir)
     checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     settings = run_record.describe(method, args, config, model_args, processes=config.world_size)

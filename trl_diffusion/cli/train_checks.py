@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..scripts.options import UsageError
 from .arguments import check_size, problems_of, style_of, task_named
 from .imports import import_function
 
@@ -32,6 +34,16 @@ def in_options(error: ValueError) -> ValueError:
         "`--per_device_train_batch_size` times `--gradient_accumulation_steps` (or `--steps_per_generation`) times "
         "the number of processes. Change one of these."
     )
+
+
+def warn_of_idle_threshold(args: TrainArguments, config: Any) -> None:
+    """Say that nothing pays for speed, which is all that a learned threshold can gain beside accuracy."""
+    if getattr(config, "learns_threshold", False) and args.speed_bonus is None and not args.reward:
+        print(
+            f"`--regime {config.regime}` learns how bold to be, and nothing pays for fewer passes: add "
+            "`--speed_bonus 0.5`, or a `--reward` that reads `nfe`.",
+            file=sys.stderr,
+        )
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -68,7 +80,7 @@ def problems(args: TrainArguments, model_name: str, max_nfe: int) -> tuple[Any, 
     from ..rewards import with_speed_bonus
 
     if (args.task is None) == (args.dataset_name is None):
-        raise ValueError("Either `--task` or `--dataset_name` says what to learn.")
+        raise UsageError("Either `--task` or `--dataset_name` says what to learn.")
     if args.speed_bonus is not None and (args.task is None or args.reward):
         raise ValueError("`--speed_bonus` is for a task's reward. Wrap your own with `rewards.with_speed_bonus`.")
     own = [import_function(name, "--reward") for name in args.reward or []]

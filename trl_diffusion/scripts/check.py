@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import sys
+import textwrap
 import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -240,7 +241,8 @@ def lines(report: Report, args: argparse.Namespace) -> list[str]:
     if report.memory:
         result += ["", *_memory_lines(report, args)]
     if report.launch is not None:
-        result += ["", report.launch]
+        wrapped = textwrap.wrap(report.launch, 100, subsequent_indent="    ", break_on_hyphens=False)
+        result += ["", " \\\n".join(wrapped)]
     result.append("")
     result += [f"PROBLEM: {problem}" for problem in report.problems] or ["Ready to train."]
     return result
@@ -250,16 +252,18 @@ def _memory_lines(report: Report, args: argparse.Namespace) -> list[str]:
     how = "all parameters" if args.full else f"LoRA of rank {args.lora_r}"
     bits = f" on {report.bits}-bit weights" if report.bits != 16 else ""
     where = f"each of {args.num_processes} devices" if args.num_processes > 1 else "one device"
+    small = max(max(m.rollout, m.update, m.host) for m in report.memory.values()) < GIB
+    unit, size = ("MiB", GIB / 1024) if small else ("GiB", GIB)
     result = [
         f"  Training {how}{bits}, {args.batch_size} completions of {report.completion_length} tokens after prompts of",
-        f"  {report.prompt_length} at a time, with gradient checkpointing: GiB on {where}; computed, not measured",
+        f"  {report.prompt_length} at a time, with gradient checkpointing: {unit} on {where}; computed, not measured",
         "",
         f"  {'':16} {'rollout':>8} {'update':>8} {'host':>8}",
     ]
     for name, memory in report.memory.items():
         numbers = (memory.rollout, memory.update, memory.host)
         remark = "" if fits(memory, args.device_memory * GIB) else "  does not fit"
-        result.append(f"  {name:16} " + " ".join(f"{value / GIB:8.2f}" for value in numbers) + remark)
+        result.append(f"  {name:16} " + " ".join(f"{value / size:8.2f}" for value in numbers) + remark)
     if report.engine is not None:
         result += ["", f"  Of the update under {report.engine}:"]
         parts = (
@@ -274,7 +278,7 @@ def _memory_lines(report: Report, args: argparse.Namespace) -> list[str]:
             "logits",
         )
         memory = report.memory[report.engine]
-        result += [f"  {part:16} {getattr(memory, part) / GIB:8.2f}" for part in parts if getattr(memory, part)]
+        result += [f"  {part:16} {getattr(memory, part) / size:8.2f}" for part in parts if getattr(memory, part)]
     return result
 
 

@@ -168,6 +168,13 @@ _SOLVED = (
         "which are row 3.",
         "3412214312344321",
     ),
+    (
+        "1.24.21.31....3.",
+        "Row 1 lacks only a 3: 1324. The box at the top left has 1, 3 and 2, so row 2 starts with a 4, and ends with "
+        "a 3: 4213. Row 3 lacks 2 and 4, and column 4 has a 4: 3142. Now each column lacks one digit: 2, 4, 3 and 1, "
+        "which are row 4.",
+        "1324421331422431",
+    ),
 )
 EXAMPLES = tuple(WorkedExample(_question(puzzle), reasoning, grid) for puzzle, reasoning, grid in _SOLVED)
 
@@ -182,7 +189,7 @@ def format_prompt(puzzle: str, style: str, shots: int = 0) -> Any:
         style (`str`):
             `"compact"` for the embedded model, or `"instruct"`, `"reasoning"` and `"boxed"` for conversations.
         shots (`int`, *optional*, defaults to `0`):
-            Worked examples before the puzzle, up to two.
+            Worked examples before the puzzle, up to three.
 
     Returns:
         `str` or `list[dict[str, str]]`: the prompt.
