@@ -2,6 +2,7 @@
 """Frontiers over many decoders, kept in a file, and the pictures."""
 
 import json
+import math
 import random
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from datasets import Dataset
 from trl_diffusion import DiffusionGenerationConfig
 from trl_diffusion.evaluation import (
     Evaluation,
+    LikelihoodGap,
     ThresholdUse,
     evaluate,
     frontier,
@@ -243,3 +245,24 @@ def test_pictures(tokenizer, dataset, settings, tmp_path):
     )
     for name, begin in (("frontiers.png", b"\x89PNG"), ("calibration.png", b"\x89PNG"), ("c.svg", b"<?xml")):
         assert (tmp_path / name).read_bytes().startswith(begin)
+
+
+def test_picture_of_the_likelihood_gap(tmp_path, monkeypatch):
+    """Lines and bands are the figures; a band ends at 0, and there is none where the error is unknown."""
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    from trl_diffusion.evaluation import plots
+
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: drawn.append(figure.axes[0]))
+    gaps = {
+        "one": LikelihoodGap([0.0, 0.1, 0.3, 0.2], [0.0, 0.1, 0.05, math.nan]),
+        "two": LikelihoodGap([0.0, 0.05], [0.0, 0.01]),
+    }
+    plots.plot_likelihood_gap(gaps, tmp_path / "gap.png")
+    (axes,) = drawn
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one", "two"]
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[0.0, 0.1, 0.3, 0.2], [0.0, 0.05]]
+    heights = sorted({round(y, 3) for path in axes.collections[0].get_paths() for _, y in path.vertices.tolist()})
+    assert heights == [0.0, 0.202, 0.296, 0.398]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import cycle
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, Scala
 
 from .calibration import ThresholdUse
 from .frontiers import frontier, names_and_conditions
+from .intervals import Z
+from .likelihood_gap import LikelihoodGap
 from .scoring import Evaluation
 
 
@@ -155,6 +157,32 @@ def plot_calibration(uses: list[ThresholdUse], path: str | Path, *, title: str =
         axes.grid(alpha=0.25)
     for axis in (share.yaxis, outcome.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0))
+    _save(figure, path, title)
+
+
+def plot_likelihood_gap(gaps: Mapping[str, LikelihoodGap], path: str | Path, *, title: str = "") -> None:
+    """
+    Draw how far estimators are from the policy against the denoising step: figure 2 of
+    [DiFFPO](https://huggingface.co/papers/2510.02212). Bands are 95 % intervals, cut at 0, which no divergence is
+    below; a step that tokens of a single prompt were written in has none.
+
+    Args:
+        gaps (`Mapping[str, LikelihoodGap]`):
+            Divergences by the name of the estimator, see [`likelihood_gap`].
+        path (`str` or `Path`):
+            File to write; the suffix decides the format.
+        title (`str`, *optional*, defaults to `""`):
+            Title of the picture.
+    """
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, gap in gaps.items():
+        steps, ends = range(1, len(gap.mean) + 1), list(zip(gap.mean, gap.standard_error))
+        (line,) = axes.plot(steps, gap.mean, marker="o", markersize=3, label=name)
+        low, high = [max(mean - Z * error, 0.0) for mean, error in ends], [mean + Z * error for mean, error in ends]
+        axes.fill_between(steps, low, high, alpha=0.15, color=line.get_color())
+    axes.set(xlabel="denoising step", ylabel="KL divergence per token, nats", ylim=(0, None))
+    axes.legend(frameon=False)
     _save(figure, path, title)
 
 
