@@ -101,7 +101,8 @@ def plot_frontiers(
 
 def plot_calibration(uses: list[ThresholdUse], path: str | Path, *, title: str = "") -> None:
     """
-    Draw how often each threshold is chosen, and the accuracy and the passes of the answers that it was drawn for.
+    Draw how often each threshold is chosen, and the accuracy and the passes of the answers that it was drawn for and,
+    where that is known, if it were drawn for every prompt.
 
     Args:
         uses (`list[ThresholdUse]`):
@@ -111,8 +112,8 @@ def plot_calibration(uses: list[ThresholdUse], path: str | Path, *, title: str =
         title (`str`, *optional*, defaults to `""`):
             Title of the picture.
     """
-    figure = Figure(figsize=(12, 4.6), layout="constrained")
-    share, outcome = figure.subplots(1, 2)
+    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    share, accuracy, passes = figure.subplots(1, 3)
     places, names = range(len(uses)), [f"{use.threshold:.3g}" for use in uses]
     share.bar(places, [use.share for use in uses], width=0.4, align="edge", color=AFTER, label="drawn")
     if any(use.greedy_share is not None for use in uses):
@@ -125,37 +126,35 @@ def plot_calibration(uses: list[ThresholdUse], path: str | Path, *, title: str =
             label="most likely",
         )
     share.set(ylabel="share of the draws", title="What the head chooses")
-    share.legend(fontsize=9)
 
-    for accuracies, intervals, offset, color, label in (
-        ([u.accuracy for u in uses], [u.interval for u in uses], -0.08, AFTER, "where drawn"),
-        (
-            [u.accuracy_if_always for u in uses],
-            [u.interval_if_always for u in uses],
-            0.08,
-            BEFORE,
-            "if drawn for every prompt",
-        ),
+    where_drawn, always = (AFTER, "where drawn"), (BEFORE, "if drawn for every prompt")
+    for accuracies, intervals, offset, (color, label) in (
+        ([u.accuracy for u in uses], [u.interval for u in uses], -0.08, where_drawn),
+        ([u.accuracy_if_always for u in uses], [u.interval_if_always for u in uses], 0.08, always),
     ):
         drawn = [
-            (place + offset, accuracy, *ends)
-            for place, accuracy, ends in zip(places, accuracies, intervals)
-            if accuracy is not None and ends is not None
+            (place + offset, value, *ends)
+            for place, value, ends in zip(places, accuracies, intervals)
+            if value is not None and ends is not None
         ]
         if drawn:
             xs, ys, lows, highs = zip(*drawn)
             errors = [[y - low for y, low in zip(ys, lows)], [high - y for y, high in zip(ys, highs)]]
-            outcome.errorbar(xs, ys, yerr=errors, fmt="o", color=color, capsize=3, label=label)
-    outcome.set(ylim=(0, 1.02), ylabel="accuracy", title="What becomes of it")
-    outcome.legend(fontsize=9)
-    passes = outcome.twinx()
-    passes.plot(places, [use.nfe for use in uses], "--", color=COST)
-    passes.set(ylabel="forward passes per answer", ylim=(0, None))
-    passes.yaxis.label.set_color(COST)
-    for axes in (share, outcome):
+            accuracy.errorbar(xs, ys, yerr=errors, fmt="o", color=color, capsize=3, label=label)
+    accuracy.set(ylim=(0, 1.02), ylabel="accuracy", title="How often it is right")
+    for nfes, marker, (color, label) in (
+        ([u.nfe for u in uses], "o-", where_drawn),
+        ([u.nfe_if_always for u in uses], "s--", always),
+    ):
+        known = [(place, nfe) for place, nfe in zip(places, nfes) if nfe is not None]
+        if known:
+            passes.plot(*zip(*known), marker, color=color, label=label)
+    passes.set(ylabel="forward passes per answer", ylim=(0, None), title="What it costs")
+    for axes in (share, accuracy, passes):
         axes.set(xlabel="threshold", xticks=list(places), xticklabels=names)
         axes.grid(alpha=0.25)
-    for axis in (share.yaxis, outcome.yaxis):
+        axes.legend(fontsize=9)
+    for axis in (share.yaxis, accuracy.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0))
     _save(figure, path, title)
 
