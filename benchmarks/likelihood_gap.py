@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How wrong each surrogate likelihood is, step by step: DiFFPO's figure 2, on the embedded Sudoku model.
+"""How wrong each surrogate likelihood is, step by step: DiFFPO's figure 2.
 
     python benchmarks/likelihood_gap.py        # two minutes; writes docs/images/likelihood_gap.png
+    python benchmarks/likelihood_gap.py --model GSAI-ML/LLaDA-8B-Instruct --generations llada.jsonl --output gap.png
 
 The KL divergence from the distribution that each token was drawn from to the one that an estimator scores it with, by
-the denoising step that wrote it. Rollouts with the entropy bound 0.1 at temperature 1, of held-out puzzles.
+the denoising step that wrote it. By default of the embedded Sudoku model: rollouts with the entropy bound 0.1 at
+temperature 1, of held-out puzzles. Of another model, of the samples that `trl-diffusion eval` has kept.
 """
 
 import argparse
 from pathlib import Path
 
 import torch
-from matplotlib.figure import Figure
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler, embedded
-from trl_diffusion.evaluation import likelihood_gap
-from trl_diffusion.evaluation.generate import tokenize_prompts
-from trl_diffusion.likelihood import MeanField, MergedSteps, RolloutBatch, TwoTimesMeanField
-from trl_diffusion.models import end_tokens, resolve_spec
+from trl_diffusion import DiffusionGenerationConfig, embedded
+from trl_diffusion.evaluation import generate, likelihood_gap, load_generations, rollout_batch
+from trl_diffusion.evaluation.plots import plot_likelihood_gap
+from trl_diffusion.likelihood import MeanField, MergedSteps, TwoTimesMeanField
+from trl_diffusion.models import resolve_spec
 from trl_diffusion.tasks import sudoku
 
 
@@ -29,41 +30,46 @@ ESTIMATORS = {
 }
 
 
-def main():
+def parse_arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompts", type=int, default=300)
+    parser.add_argument("--model", help="Hub id or folder. Needs --generations.")
+    parser.add_argument("--generations", type=Path, help="Samples of that model, at a temperature above 0.")
+    parser.add_argument("--prompts", type=int, default=300, help="Puzzles for the embedded model.")
     parser.add_argument("--draws", type=int, default=20, help="Draws that random estimators are averaged over.")
+    parser.add_argument("--batch_size", type=int, default=64, help="Rollouts that are scored at a time.")
     parser.add_argument("--output", type=Path, default=Path("docs/images/likelihood_gap.png"))
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    if (args.model is None) != (args.generations is None):
+        parser.error("--model and --generations go together: the samples must be that model's.")
+    return args
 
-    path = embedded.path("sudoku")
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
-    inputs = tokenize_prompts(tokenizer, list(sudoku.make_dataset("test", args.prompts, seed=1)["prompt"]))
-    ends = end_tokens(model, tokenizer)
-    length = sudoku.COMPLETION_LENGTH
-    decoder = DiffusionGenerationConfig(max_new_tokens=length, block_length=length, eos_token_ids=ends)
-    trajectory = DiffusionSampler(model, decoder).sample(
-        inputs.input_ids, inputs.attention_mask, seeds=torch.arange(args.prompts)
-    )
-    scored = trajectory.text_mask(ends) & (trajectory.unmask_step >= 0)
-    seeds = torch.arange(args.prompts * args.draws).view(args.prompts, args.draws)
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axes = figure.subplots()
+
+def main(argv=None):
+    args = parse_arguments(argv)
+    path = args.model or embedded.path("sudoku")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(path, dtype="auto", device_map=device).eval()
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    if args.generations:
+        generations = load_generations(args.generations)
+    else:
+        length = sudoku.COMPLETION_LENGTH
+        decoder = DiffusionGenerationConfig(max_new_tokens=length, block_length=length)
+        generations = generate(model, tokenizer, sudoku.make_dataset("test", args.prompts, seed=1), decoder)
+    gaps = {}
     for name, estimator in ESTIMATORS.items():
-        random = isinstance(estimator, TwoTimesMeanField)
-        batch = RolloutBatch(
-            inputs.input_ids, inputs.attention_mask, scored, trajectory, seeds if random else seeds[:, :1]
+        draws = args.draws if isinstance(estimator, TwoTimesMeanField) else 1
+        gaps[name] = likelihood_gap(
+            model,
+            resolve_spec(model, tokenizer),
+            rollout_batch(generations, draws=draws, device=device),
+            estimator,
+            generations.config.temperature,
+            batch_size=args.batch_size,
         )
-        gap = likelihood_gap(model, resolve_spec(model), batch, estimator)
-        print(f"{name}: {', '.join(f'{mean:.3f}' for mean in gap.mean)}")
-        steps = range(1, len(gap.mean) + 1)
-        low, high = ([m + s * e for m, e in zip(gap.mean, gap.standard_error)] for s in (-1.96, 1.96))
-        (line,) = axes.plot(steps, gap.mean, marker="o", markersize=3, label=name)
-        axes.fill_between(steps, low, high, alpha=0.15, color=line.get_color())
-    axes.set(xlabel="denoising step", ylabel="KL divergence per token, nats", ylim=(0, None))
-    axes.legend(frameon=False)
+        print(f"{name}: {', '.join(f'{mean:.3f}' for mean in gaps[name].mean)}")
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(args.output, dpi=120)
+    plot_likelihood_gap(gaps, args.output)
 
 
 if __name__ == "__main__":

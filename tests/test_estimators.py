@@ -6,10 +6,12 @@ import math
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from trl_diffusion import DiffusionGenerationConfig, DiffusionSampler, Trajectory, embedded
-from trl_diffusion.evaluation import likelihood_gap
+from trl_diffusion import DiffusionGenerationConfig, Trajectory, embedded
+from trl_diffusion.evaluation import Generations, generate, likelihood_gap, rollout_batch
+from trl_diffusion.evaluation.likelihood_gap import _clustered_mean
 from trl_diffusion.likelihood import (
     BlockMasking,
     CoupledMasking,
@@ -501,15 +503,85 @@ def test_two_times_mean_field_is_closer_than_the_mean_field_at_every_step():
     """DiFFPO's figure 2, on the embedded model: no difference at the first step, and less after it."""
     path = embedded.path("sudoku")
     model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
-    inputs = tokenizer(sudoku.make_dataset("test", 120)["prompt"][:], return_tensors="pt", padding=True)
     decoder = DiffusionGenerationConfig(max_new_tokens=20, block_length=20, entropy_bound=0.1, eos_token_ids=(0,))
-    trajectory = DiffusionSampler(model, decoder).sample(
-        inputs.input_ids, inputs.attention_mask, seeds=torch.arange(120)
-    )
-    scored_tokens = trajectory.text_mask((0,)) & (trajectory.unmask_step >= 0)
-    seeds = torch.arange(120 * 10).view(120, 10)
-    batch = RolloutBatch(inputs.input_ids, inputs.attention_mask, scored_tokens, trajectory, seeds)
-    one = likelihood_gap(model, SPEC, batch, MeanField(0.0)).mean
-    two = likelihood_gap(model, SPEC, batch, TwoTimesMeanField()).mean
-    assert one[0] == pytest.approx(0, abs=1e-5) and two[0] == pytest.approx(0, abs=1e-5)
-    assert len(one) >= 8 and all(b < a for a, b in zip(one[1:], two[1:]))
+    batch = rollout_batch(generate(model, tokenizer, sudoku.make_dataset("test", 120), decoder), draws=10)
+    one = likelihood_gap(model, SPEC, batch, MeanField(0.0))
+    two = likelihood_gap(model, SPEC, batch, TwoTimesMeanField())
+    assert one.mean[0] == pytest.approx(0, abs=1e-5) and two.mean[0] == pytest.approx(0, abs=1e-5)
+    # The last step was reached by one rollout, whose only token tells nothing.
+    steps = [step for step, error in enumerate(one.standard_error) if not math.isnan(error)]
+    assert len(steps) >= 8 and all(two.mean[step] < one.mean[step] for step in steps[1:])
+
+
+def test_rollouts_of_saved_samples():
+    """The texts of the samples, of prompts of several lengths, with seeds that differ by sample and draw."""
+    path = embedded.path("sudoku")
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    dataset = Dataset.from_list([{"prompt": "1234341221434321="}, {"prompt": "12="}])
+    decoder = DiffusionGenerationConfig(max_new_tokens=20, block_length=20, eos_token_ids=(0,))
+    generations = generate(model, tokenizer, dataset, decoder, num_samples=3)
+    batch = rollout_batch(generations, draws=4)
+    assert len(batch) == 6 and batch.seeds.shape == (6, 4) and len(batch.seeds.unique()) == 24
+    for row, sample in enumerate(generations.samples):
+        assert batch.prompt_ids[row][batch.prompt_mask[row] == 1].tolist() == sample.prompt_ids
+        assert batch.scored[row].sum() == sample.tokens
+        assert torch.equal(batch.trajectory.unmask_step[row], sample.trajectory.unmask_step[0])
+    assert max(likelihood_gap(model, SPEC, batch, ExactSteps()).mean) < 1e-5
+    for nothing, message in (
+        (lambda: rollout_batch(generations, draws=0), "`draws` must be at least 1, got 0"),
+        (lambda: rollout_batch(Generations(generations.header, [])), "`generations` is empty"),
+        (lambda: likelihood_gap(model, SPEC, batch, MeanField(0.0), 0.0), "`temperature` must be positive, got 0.0"),
+        (lambda: likelihood_gap(model, SPEC, batch, MeanField(0.0), batch_size=0), "`batch_size` must be at least 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            nothing()
+
+
+def test_likelihood_gap_does_not_depend_on_how_many_rows_are_scored_at_a_time():
+    model = make_model()
+    ids, mask, trajectory = rollout(model, rows=5)
+    batch = batch_of(ids, mask, trajectory, torch.arange(5))
+    for estimator in (MeanField(0.0), TwoTimesMeanField(), MergedSteps(num_segments=4)):
+        whole, split = (likelihood_gap(model, SPEC, batch, estimator, batch_size=size) for size in (5, 2))
+        assert split.mean == pytest.approx(whole.mean, abs=1e-6, nan_ok=True)
+        assert split.standard_error == pytest.approx(whole.standard_error, abs=1e-6, nan_ok=True)
+
+
+# ---------------------------------------------------------------- standard errors of means of clusters
+
+
+def test_tokens_of_a_rollout_that_are_all_alike_count_once():
+    """In closed form: the standard error of the rollouts' values, whatever the number of tokens in each."""
+    of_rows = torch.tensor([0.1, 0.7, 0.2, 1.3, 0.0], dtype=torch.float64)
+    expected = (of_rows.std() / 5**0.5).item()
+    for tokens in (1, 2, 40):
+        mean, error = _clustered_mean(of_rows.repeat_interleave(tokens), torch.arange(5).repeat_interleave(tokens))
+        assert (mean, error) == pytest.approx((of_rows.mean().item(), expected), abs=1e-12)
+    assert all(map(math.isnan, _clustered_mean(torch.zeros(0), torch.zeros(0).long())))
+    one, error = _clustered_mean(torch.tensor([1.0, 3.0]), torch.tensor([7, 7]))
+    assert one == 2.0 and math.isnan(error)
+
+
+def test_standard_error_agrees_with_a_bootstrap_over_rollouts():
+    """Rollouts with different numbers of tokens, and tokens that are alike within them."""
+    random = torch.Generator().manual_seed(0)
+    sizes = torch.randint(1, 9, (80,), generator=random)
+    rows = torch.arange(80).repeat_interleave(sizes)
+    values = torch.rand(80, generator=random)[rows] + 0.3 * torch.rand(len(rows), generator=random)
+    _, error = _clustered_mean(values, rows)
+    sums = torch.zeros(80).index_add(0, rows, values)
+    drawn = torch.randint(80, (20_000, 80), generator=random)
+    means = sums[drawn].sum(-1) / sizes[drawn].sum(-1)
+    assert error == pytest.approx(means.std().item(), rel=0.03)
+    assert error > 1.5 * (values.std() / len(values) ** 0.5).item()
+
+
+def test_rollouts_of_a_prompt_are_one_cluster():
+    model = make_model()
+    ids, mask, trajectory = rollout(model, rows=6)
+    apart = batch_of(ids, mask, trajectory, None)
+    twice = torch.arange(6).repeat_interleave(2)
+    again = RolloutBatch(ids[twice], mask[twice], apart.scored[twice], trajectory[twice], apart.seeds[twice])
+    one, two = (likelihood_gap(model, SPEC, batch, MeanField(0.0)) for batch in (apart, again))
+    assert two.standard_error == pytest.approx(one.standard_error, abs=1e-6, nan_ok=True)
+    assert not math.isnan(one.standard_error[0])

@@ -158,6 +158,28 @@ def test_harness_likelihoods(make):
     assert [bound for bound, _ in answers] == pytest.approx(bounds, abs=1e-4)
 
 
+def test_harness_decodes_contexts_once_or_not_at_all(make):
+    """Four tokens take four passes of each context, for any number of continuations."""
+    lm = make(likelihood_samples=2, batch_size=1)
+    passes = []
+    lm.model.register_forward_hook(lambda *args: passes.append(None))
+
+    def ask(contexts, texts, check_greedy):
+        passes.clear()
+        lm.check_greedy = check_greedy
+        answers = lm.loglikelihood([a_request("loglikelihood", c, text) for c in contexts for text in texts])
+        return answers, len(passes)
+
+    contexts, texts = sudoku.make_dataset("test", 2)["prompt"][:], ["1234", "4321", "1423"]
+    for asked, own in ((contexts[:1], texts[:1]), (contexts[:1], texts), (contexts, texts), (contexts * 2, texts)):
+        checked, with_check = ask(asked, own, True)
+        unchecked, without = ask(asked, own, False)
+        assert with_check - without == 4 * len(set(asked))
+        assert [bound for bound, _ in checked] == [bound for bound, _ in unchecked]
+        assert not any(greedy for _, greedy in unchecked)
+    assert make().check_greedy and not make(check_greedy=False).check_greedy
+
+
 def test_harness_texts_end_before_stop_strings(make):
     lm = make()
     context = sudoku.make_dataset("test", 1)["prompt"][0]
@@ -206,6 +228,7 @@ def test_harness_refuses_what_has_no_meaning(harness, make):
     assert lm_eval.api.registry.get_model("trl-diffusion") is harness.DiffusionLM
     for options, message in (
         ({"batch_size": "auto"}, "`batch_size` must be a positive number, got 'auto'"),
+        ({"check_greedy": "no"}, "`check_greedy` must be True or False, got 'no'"),
         ({"steps": 3}, "`model_args`: steps is unknown"),
         ({"pretrained": make_model()}, "`tokenizer` is needed"),
     ):
@@ -223,11 +246,13 @@ def test_harness_refuses_what_has_no_meaning(harness, make):
 def test_harness_arguments_as_the_command_line_gives_them(harness):
     """Model arguments come as text."""
     text = f"pretrained={embedded.path('sudoku')},max_new_tokens=20,block_length=20,temperature=0.5,stop_at_eos=False"
+    text += ",check_greedy=False"
     also = {"batch_size": "2", "device": None, "max_batch_size": None}
     arguments = {"pretrained": embedded.path("sudoku"), "max_new_tokens": 20, "block_length": 20, "temperature": 0.5}
     for lm in (
         harness.DiffusionLM.create_from_arg_string(text, also),
-        harness.DiffusionLM.create_from_arg_obj(arguments | {"stop_at_eos": False}, also),
+        harness.DiffusionLM.create_from_arg_obj(arguments | {"stop_at_eos": False, "check_greedy": False}, also),
     ):
         assert (lm.config.max_new_tokens, lm.config.temperature, lm.config.stop_at_eos) == (20, 0.5, False)
         assert lm.batch_size == lm.config.max_batch_size == 2
+        assert not lm.check_greedy

@@ -47,7 +47,7 @@ def test_frontier_keeps_what_no_other_beats():
     points = [point(0.5, 2), point(0.4, 3), point(0.9, 5), point(0.6, 2), point(0.9, 7), point(0.1, 1)]
     best = frontier(points)
     assert [(p.accuracy, p.nfe) for p in best] == [(0.1, 1), (0.6, 2), (0.9, 5)]
-    assert [accuracy_at(best, nfe) for nfe in (0.5, 1, 4.9, 5, 100)] == [0.0, 0.1, 0.6, 0.9, 0.9]
+    assert [accuracy_at(best, nfe) for nfe in (0.5, 1, 4.9, 5, 100)] == [None, 0.1, 0.6, 0.9, 0.9]
 
 
 def test_frontier_covers_every_kind_of_rule():
@@ -95,6 +95,19 @@ def test_embedded_sudoku_model_is_a_base_that_rl_can_lift(base):
 
 
 # ---------------------------------------------------------------- the quickstart itself
+
+
+def test_quickstart_claims_no_gain_where_the_base_is_never_that_fast(capsys):
+    slow, fast = [point(0.5, 3), point(0.8, 9)], [point(0.9, 2), point(0.95, 5)]
+    before = quickstart.Measurement(slow, slow, *slow, slow[1])
+    for trained, gains, said in ((fast[0], (None, None), 2), (fast[1], (0.45, 0.45), 0)):
+        after = quickstart.Measurement(fast, fast, trained, trained, fast[1])
+        summary = quickstart.summarize(before, after)
+        assert (summary.sampled_gain, summary.greedy_gain) == pytest.approx(gains)
+        quickstart.print_table(before, after, summary)
+        printed = " ".join(capsys.readouterr().out.split())
+        assert printed.count("not reached: no untrained decoder is that fast") == said
+        assert ("+45 points" in printed, "+45.0 points" in printed) == (not said, not said)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 """Frontiers over many decoders, kept in a file, and the pictures."""
 
 import json
+import math
 import random
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from datasets import Dataset
 from trl_diffusion import DiffusionGenerationConfig
 from trl_diffusion.evaluation import (
     Evaluation,
+    LikelihoodGap,
     ThresholdUse,
     evaluate,
     frontier,
@@ -254,7 +256,53 @@ def test_pictures(tokenizer, dataset, settings, tmp_path):
     ]
     plots.plot_calibration(uses, tmp_path / "calibration.png")
     plots.plot_calibration(
-        [replace(use, greedy_share=None, accuracy_if_always=None) for use in uses], tmp_path / "c.svg"
+        [replace(use, greedy_share=None, accuracy_if_always=None, nfe_if_always=None) for use in uses],
+        tmp_path / "c.svg",
     )
     for name, begin in (("frontiers.png", b"\x89PNG"), ("calibration.png", b"\x89PNG"), ("c.svg", b"<?xml")):
         assert (tmp_path / name).read_bytes().startswith(begin)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The axes of the pictures that would have been written."""
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    axes = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **kwargs: axes.extend(figure.axes))
+    return axes
+
+
+def test_picture_of_a_calibration_has_the_whole_table(drawn):
+    from trl_diffusion.evaluation import plots
+
+    uses = [
+        ThresholdUse(0.1, 0.7, 0.9, 0.5, (0.4, 0.6), 8.0, 0.4, (0.3, 0.6), 8.5),
+        ThresholdUse(1.0, 0.3, 0.1, 0.8, (0.7, 0.9), 2.0, 0.6, (0.5, 0.7), 3.5),
+    ]
+    plots.plot_calibration(uses, "calibration.png")
+    share, accuracy, passes = drawn
+    assert [bar.get_height() for bar in share.patches] == [0.7, 0.3, 0.9, 0.1]
+    assert [bars[0].get_ydata().tolist() for bars in accuracy.containers] == [[0.5, 0.8], [0.4, 0.6]]
+    assert [line.get_ydata().tolist() for line in passes.lines] == [[8.0, 2.0], [8.5, 3.5]]
+    for axes in (accuracy, passes):
+        names = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert names == ["where drawn", "if drawn for every prompt"]
+    assert [tick.get_text() for tick in passes.get_xticklabels()] == ["0.1", "1"]
+
+
+def test_picture_of_the_likelihood_gap(drawn):
+    """Lines and bands are the figures; a band ends at 0, and there is none where the error is unknown."""
+    from trl_diffusion.evaluation import plots
+
+    gaps = {
+        "one": LikelihoodGap([0.0, 0.1, 0.3, 0.2], [0.0, 0.1, 0.05, math.nan]),
+        "two": LikelihoodGap([0.0, 0.05], [0.0, 0.01]),
+    }
+    plots.plot_likelihood_gap(gaps, "gap.png")
+    (axes,) = drawn
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one", "two"]
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[0.0, 0.1, 0.3, 0.2], [0.0, 0.05]]
+    heights = sorted({round(y, 3) for path in axes.collections[0].get_paths() for _, y in path.vertices.tolist()})
+    assert heights == [0.0, 0.202, 0.296, 0.398]

@@ -7,7 +7,7 @@ from .generate import generate
 from .generations import Generation, Generations, load_generations
 from .intervals import clustered_interval, wilson_interval
 from .likelihood_bound import likelihood_bound
-from .likelihood_gap import LikelihoodGap, likelihood_gap
+from .likelihood_gap import LikelihoodGap, likelihood_gap, rollout_batch
 from .scoring import Evaluation, pass_at_k, rewards_of, score
 
 
@@ -33,6 +33,7 @@ __all__ = [
     "paired_interval",
     "pass_at_k",
     "rewards_of",
+    "rollout_batch",
     "score",
     "sign_flip_p_value",
     "sweep",

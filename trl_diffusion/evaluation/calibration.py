@@ -22,7 +22,7 @@ class ThresholdUse:
 
     Args:
         threshold (`float`):
-            The threshold; of a continuous one, the mean of those in this bin.
+            The threshold, as the head's grid has it; of a continuous one, the mean of those in this bin.
         share (`float`):
             How often it was drawn.
         greedy_share (`float`, *optional*):
@@ -92,21 +92,22 @@ def threshold_calibration(
     if not isinstance(bins, int) or bins < 1:
         raise ValueError(f"`bins` must be a whole number of at least 1, got {bins!r}.")
     _check(sampled, "sampled", "sample")
-    draws = _draws(sampled, reward)
     head = sampled.header["settings"]["model"]["threshold_head"]
+    draws = _draws(sampled, reward, head)
     chosen: list[float] | None = None
     if greedy is not None:
         _check(greedy, "greedy", "greedy")
         _check_belongs(greedy, sampled)
-        chosen = [threshold for sample in greedy.samples for threshold, _ in _thresholds(sample)]
-    if head["kind"] == "continuous":
+        chosen = [threshold for sample in greedy.samples for threshold, _ in _thresholds(sample, head)]
+    continuous = head["kind"] == "continuous"
+    if continuous:
         edges = _quantiles(sorted(draw.threshold for draw in draws), bins)
     else:
         edges = sorted({draw.threshold for draw in draws} | set(chosen or ()))
     places = defaultdict(list)
     for draw in draws:
         places[_place(edges, draw.threshold)].append(draw)
-    one_of_a_grid = head["kind"] == "grid" and not head["per_block"]
+    one_of_a_grid = not continuous and not head["per_block"]
     uses = []
     for place, edge in enumerate(edges):
         here = places[place]
@@ -115,7 +116,7 @@ def threshold_calibration(
         always = _weighted(here, [1 / draw.probability for draw in here]) if one_of_a_grid else (None,) * 3
         uses.append(
             ThresholdUse(
-                threshold=sum(draw.threshold for draw in here) / len(here) if here else edge,
+                threshold=sum(draw.threshold for draw in here) / len(here) if continuous and here else edge,
                 share=len(here) / len(draws),
                 greedy_share=None if hits is None or not chosen else hits / len(chosen),
                 accuracy=accuracy,
@@ -129,21 +130,25 @@ def threshold_calibration(
     return uses
 
 
-def _draws(generations: Generations, reward: Callable[..., Any]) -> list[_Draw]:
+def _draws(generations: Generations, reward: Callable[..., Any], head: dict[str, Any]) -> list[_Draw]:
     right = [r for own in correct_by_prompt(generations, rewards_of(generations, reward)) for r in own]
     return [
         _Draw(sample, correct, threshold, probability)
         for sample, correct in zip(generations.samples, right, strict=True)
-        for threshold, probability in _thresholds(sample)
+        for threshold, probability in _thresholds(sample, head)
     ]
 
 
-def _thresholds(sample: Generation) -> Iterable[tuple[float, float]]:
+def _thresholds(sample: Generation, head: dict[str, Any]) -> Iterable[tuple[float, float]]:
     """The thresholds that were drawn, with their probabilities or densities."""
     record = sample.trajectory
     assert record.threshold_actions is not None and record.threshold_log_probs is not None
     drawn = ~record.threshold_actions[0].isnan()
-    return zip(record.threshold[0][drawn].tolist(), record.threshold_log_probs[0][drawn].exp().tolist(), strict=True)
+    if head["kind"] == "grid":  # the record has them in float32, where 0.1 is another number
+        thresholds = [head["grid"][int(action)] for action in record.threshold_actions[0][drawn].tolist()]
+    else:
+        thresholds = record.threshold[0][drawn].tolist()
+    return zip(thresholds, record.threshold_log_probs[0][drawn].exp().tolist(), strict=True)
 
 
 def _quantiles(ordered: Sequence[float], bins: int) -> list[float]:

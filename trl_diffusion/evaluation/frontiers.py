@@ -117,9 +117,12 @@ def _conditions(point: Evaluation) -> str:
     return ", ".join(f"{name} {value}" for name, value in point.decoder.items() if name not in _SWEPT)
 
 
-def accuracy_at(points: list[Evaluation], nfe: float) -> float:
-    """The best accuracy on a frontier at no more than `nfe` passes per answer; `0` if none is that cheap."""
-    return max((point.accuracy for point in points if point.nfe <= nfe), default=0.0)
+def accuracy_at(points: list[Evaluation], nfe: float) -> float | None:
+    """
+    The best accuracy on a frontier at no more than `nfe` passes per answer; `None` if no point is that cheap, of which
+    nothing is known: not that it would be `0`.
+    """
+    return max((point.accuracy for point in points if point.nfe <= nfe), default=None)
 
 
 def sweep(

@@ -45,7 +45,9 @@ class DiffusionLM(TemplateLM):
     arguments or the task say otherwise (`temperature`, `do_sample`).
 
     `loglikelihood` is a lower bound, see [`~trl_diffusion.evaluation.likelihood_bound`]; its second value tells
-    whether the model, writing the most confident token first, writes that very continuation.
+    whether the model, writing the most confident token first, writes that very continuation. That takes as many passes
+    as the continuation has tokens, for each context and length, and the accuracy of multiple choice does not read it:
+    `check_greedy=False` leaves it out.
 
     Args:
         pretrained (`str` or [`~transformers.PreTrainedModel`]):
@@ -64,6 +66,9 @@ class DiffusionLM(TemplateLM):
             Seed of the sampling and of the likelihood's masks.
         likelihood_samples (`int`, *optional*, defaults to `32`):
             Masks per continuation, an even number.
+        check_greedy (`bool`, *optional*, defaults to `True`):
+            Whether `loglikelihood` decodes its contexts for its second value. If not, that is always `False`,
+            and what the harness makes of it is 0: LAMBADA's accuracy, `exact_match` of multiple choice.
         mask_token_id (`int`, *optional*):
             The mask token, if neither the model nor the tokenizer names it.
         decoder:
@@ -81,12 +86,15 @@ class DiffusionLM(TemplateLM):
         batch_size: int | str = 1,
         seed: int = 0,
         likelihood_samples: int = 32,
+        check_greedy: bool = True,
         mask_token_id: int | None = None,
         **decoder: Any,
     ) -> None:
         super().__init__()
         if not str(batch_size).isdigit() or int(batch_size) < 1:
             raise ValueError(f"`batch_size` must be a positive number, got {batch_size!r}: 'auto' is not supported.")
+        if not isinstance(check_greedy, bool):  # any text would be true
+            raise ValueError(f"`check_greedy` must be True or False, got {check_greedy!r}.")
         if unknown := set(decoder) - _SETTINGS:
             raise ValueError(
                 f"`model_args`: {', '.join(sorted(unknown))} is unknown. Decoding settings are "
@@ -110,6 +118,7 @@ class DiffusionLM(TemplateLM):
         self.tokenizer, self._device = cast(Any, tokenizer), self.model.device
         self.spec = resolve_spec(self.model, self.tokenizer, mask_token_id)
         self.batch_size, self.seed, self.likelihood_samples = int(batch_size), seed, likelihood_samples
+        self.check_greedy = check_greedy
         self._arguments = decoder
         carried = DiffusionGenerationConfig.carried_by(self.model)
         self._length_is_set = carried or "max_new_tokens" in decoder
@@ -164,7 +173,8 @@ class DiffusionLM(TemplateLM):
             batch_size=max(2, self.batch_size),
             seed=self.seed,
         )
-        return list(zip(bounds, self._would_write(prompts, texts), strict=True))
+        written = self._would_write(prompts, texts) if self.check_greedy else [False] * len(texts)
+        return list(zip(bounds, written, strict=True))
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         """
@@ -236,11 +246,11 @@ class DiffusionLM(TemplateLM):
 
     def _would_write(self, prompts: list[list[int]], texts: list[list[int]]) -> list[bool]:
         """Whether the model, greedily and one token per pass, writes these texts."""
-        answers = [False] * len(texts)
-        by_length = defaultdict(list)
-        for index, ids in enumerate(texts):
-            by_length[len(ids)].append(index)
-        for length, indices in by_length.items():
+        contexts: dict[int, set[tuple[int, ...]]] = defaultdict(set)
+        for prompt, text in zip(prompts, texts, strict=True):
+            contexts[len(text)].add(tuple(prompt))
+        written: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+        for length, distinct in contexts.items():
             block = self.spec.attention_block or length
             config = DiffusionGenerationConfig(
                 max_new_tokens=_whole_blocks(length, block),
@@ -249,11 +259,11 @@ class DiffusionLM(TemplateLM):
                 temperature=0.0,
                 max_batch_size=self.batch_size,
             )
-            sampler = DiffusionSampler(self.model, config, self.spec)
-            decoded = decode_ids(sampler, self.tokenizer, [prompts[i] for i in indices], [0] * len(indices))
-            for index, result in zip(indices, decoded, strict=True):
-                answers[index] = result.trajectory.completion_ids[0, :length].tolist() == texts[index]
-        return answers
+            sampler, ids = DiffusionSampler(self.model, config, self.spec), sorted(distinct)
+            decoded = decode_ids(sampler, self.tokenizer, list(map(list, ids)), [0] * len(ids))
+            for context, result in zip(ids, decoded, strict=True):
+                written[length, context] = result.trajectory.completion_ids[0, :length].tolist()
+        return [written[len(text), tuple(prompt)] == text for prompt, text in zip(prompts, texts, strict=True)]
 
 
 def _cut(text: str, until: list[str]) -> str:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import cycle
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, Scala
 
 from .calibration import ThresholdUse
 from .frontiers import frontier, names_and_conditions
+from .intervals import Z
+from .likelihood_gap import LikelihoodGap
 from .scoring import Evaluation
 
 
@@ -99,7 +101,8 @@ def plot_frontiers(
 
 def plot_calibration(uses: list[ThresholdUse], path: str | Path, *, title: str = "") -> None:
     """
-    Draw how often each threshold is chosen, and the accuracy and the passes of the answers that it was drawn for.
+    Draw how often each threshold is chosen, and the accuracy and the passes of the answers that it was drawn for and,
+    where that is known, if it were drawn for every prompt.
 
     Args:
         uses (`list[ThresholdUse]`):
@@ -109,8 +112,8 @@ def plot_calibration(uses: list[ThresholdUse], path: str | Path, *, title: str =
         title (`str`, *optional*, defaults to `""`):
             Title of the picture.
     """
-    figure = Figure(figsize=(12, 4.6), layout="constrained")
-    share, outcome = figure.subplots(1, 2)
+    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    share, accuracy, passes = figure.subplots(1, 3)
     places, names = range(len(uses)), [f"{use.threshold:.3g}" for use in uses]
     share.bar(places, [use.share for use in uses], width=0.4, align="edge", color=AFTER, label="drawn")
     if any(use.greedy_share is not None for use in uses):
@@ -123,38 +126,62 @@ def plot_calibration(uses: list[ThresholdUse], path: str | Path, *, title: str =
             label="most likely",
         )
     share.set(ylabel="share of the draws", title="What the head chooses")
-    share.legend(fontsize=9)
 
-    for accuracies, intervals, offset, color, label in (
-        ([u.accuracy for u in uses], [u.interval for u in uses], -0.08, AFTER, "where drawn"),
-        (
-            [u.accuracy_if_always for u in uses],
-            [u.interval_if_always for u in uses],
-            0.08,
-            BEFORE,
-            "if drawn for every prompt",
-        ),
+    where_drawn, always = (AFTER, "where drawn"), (BEFORE, "if drawn for every prompt")
+    for accuracies, intervals, offset, (color, label) in (
+        ([u.accuracy for u in uses], [u.interval for u in uses], -0.08, where_drawn),
+        ([u.accuracy_if_always for u in uses], [u.interval_if_always for u in uses], 0.08, always),
     ):
         drawn = [
-            (place + offset, accuracy, *ends)
-            for place, accuracy, ends in zip(places, accuracies, intervals)
-            if accuracy is not None and ends is not None
+            (place + offset, value, *ends)
+            for place, value, ends in zip(places, accuracies, intervals)
+            if value is not None and ends is not None
         ]
         if drawn:
             xs, ys, lows, highs = zip(*drawn)
             errors = [[y - low for y, low in zip(ys, lows)], [high - y for y, high in zip(ys, highs)]]
-            outcome.errorbar(xs, ys, yerr=errors, fmt="o", color=color, capsize=3, label=label)
-    outcome.set(ylim=(0, 1.02), ylabel="accuracy", title="What becomes of it")
-    outcome.legend(fontsize=9)
-    passes = outcome.twinx()
-    passes.plot(places, [use.nfe for use in uses], "--", color=COST)
-    passes.set(ylabel="forward passes per answer", ylim=(0, None))
-    passes.yaxis.label.set_color(COST)
-    for axes in (share, outcome):
+            accuracy.errorbar(xs, ys, yerr=errors, fmt="o", color=color, capsize=3, label=label)
+    accuracy.set(ylim=(0, 1.02), ylabel="accuracy", title="How often it is right")
+    for nfes, marker, (color, label) in (
+        ([u.nfe for u in uses], "o-", where_drawn),
+        ([u.nfe_if_always for u in uses], "s--", always),
+    ):
+        known = [(place, nfe) for place, nfe in zip(places, nfes) if nfe is not None]
+        if known:
+            passes.plot(*zip(*known), marker, color=color, label=label)
+    passes.set(ylabel="forward passes per answer", ylim=(0, None), title="What it costs")
+    for axes in (share, accuracy, passes):
         axes.set(xlabel="threshold", xticks=list(places), xticklabels=names)
         axes.grid(alpha=0.25)
-    for axis in (share.yaxis, outcome.yaxis):
+        axes.legend(fontsize=9)
+    for axis in (share.yaxis, accuracy.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0))
+    _save(figure, path, title)
+
+
+def plot_likelihood_gap(gaps: Mapping[str, LikelihoodGap], path: str | Path, *, title: str = "") -> None:
+    """
+    Draw how far estimators are from the policy against the denoising step: figure 2 of
+    [DiFFPO](https://huggingface.co/papers/2510.02212). Bands are 95 % intervals, cut at 0, which no divergence is
+    below; a step that tokens of a single prompt were written in has none.
+
+    Args:
+        gaps (`Mapping[str, LikelihoodGap]`):
+            Divergences by the name of the estimator, see [`likelihood_gap`].
+        path (`str` or `Path`):
+            File to write; the suffix decides the format.
+        title (`str`, *optional*, defaults to `""`):
+            Title of the picture.
+    """
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, gap in gaps.items():
+        steps, ends = range(1, len(gap.mean) + 1), list(zip(gap.mean, gap.standard_error))
+        (line,) = axes.plot(steps, gap.mean, marker="o", markersize=3, label=name)
+        low, high = [max(mean - Z * error, 0.0) for mean, error in ends], [mean + Z * error for mean, error in ends]
+        axes.fill_between(steps, low, high, alpha=0.15, color=line.get_color())
+    axes.set(xlabel="denoising step", ylabel="KL divergence per token, nats", ylim=(0, None))
+    axes.legend(frameon=False)
     _save(figure, path, title)
 
 

@@ -168,19 +168,26 @@ def cheapest(evaluations: list[Evaluation], accuracy: float) -> Evaluation | Non
     return min((e for e in evaluations if e.accuracy >= accuracy), key=lambda e: e.nfe, default=None)
 
 
+def gain(trained: Evaluation, before: list[Evaluation]) -> float | None:
+    """Accuracy over the best that the untrained model reaches in as many passes, if it can be that fast."""
+    base = accuracy_at(frontier(before), trained.nfe)
+    return None if base is None else trained.accuracy - base
+
+
 @dataclasses.dataclass
 class Summary:
     """
     The two gains, against the untrained model's own frontier.
 
     Args:
-        sampled_gain (`float`):
-            Accuracy of the trained model's sampling, less the best that the untrained model reaches in as many passes.
+        sampled_gain (`float`, *optional*):
+            Accuracy of the trained model's sampling, less the best that the untrained model reaches in as many passes;
+            `None` if no decoder of the untrained model needs so few.
         sampled_gain_over_best (`float`):
             The same, less the best that it reaches at all.
-        greedy_gain (`float`):
+        greedy_gain (`float`, *optional*):
             Greedy accuracy of the trained model with the rollouts' rule and bound, less the best greedy accuracy that
-            the untrained model reaches in as many passes.
+            the untrained model reaches in as many passes; `None` if no decoder of the untrained model needs so few.
         greedy_target (`float`):
             The untrained model's best greedy accuracy, less two points.
         greedy_passes_before (`float`):
@@ -189,9 +196,9 @@ class Summary:
             The same of the trained model; `None` if it does not reach the target.
     """
 
-    sampled_gain: float
+    sampled_gain: float | None
     sampled_gain_over_best: float
-    greedy_gain: float
+    greedy_gain: float | None
     greedy_target: float
     greedy_passes_before: float
     greedy_passes_after: float | None
@@ -204,9 +211,9 @@ def summarize(before: Measurement, after: Measurement) -> Summary:
     sampled, greedy = after.at_training_budget, after.greedy_at_training_budget
     assert base is not None
     return Summary(
-        sampled_gain=sampled.accuracy - accuracy_at(frontier(before.sampled), sampled.nfe),
+        sampled_gain=gain(sampled, before.sampled),
         sampled_gain_over_best=sampled.accuracy - max(e.accuracy for e in before.sampled),
-        greedy_gain=greedy.accuracy - accuracy_at(frontier(before.greedy), greedy.nfe),
+        greedy_gain=gain(greedy, before.greedy),
         greedy_target=best - MARGIN,
         greedy_passes_before=base.nfe,
         greedy_passes_after=trained.nfe if trained else None,
@@ -237,15 +244,15 @@ def print_table(before: Measurement, after: Measurement, summary: Summary) -> No
                 end_section=when == "after",
             )
     console.print(table)
-    sampled = after.at_training_budget
+    sampled, unreached = after.at_training_budget, "not reached: no untrained decoder is that fast"
     console.print(
         f"Sampling, against the best untrained decoder at temperature 1 of at most {sampled.nfe:.1f} passes: "
-        f"[bold]{100 * summary.sampled_gain:+.0f} points[/bold] "
+        f"[bold]{unreached if summary.sampled_gain is None else f'{100 * summary.sampled_gain:+.0f} points'}[/bold] "
         f"({100 * summary.sampled_gain_over_best:+.0f} against the best of any cost)."
     )
     console.print(
         f"Greedy decoding, against the best untrained greedy decoder of as many passes: "
-        f"[bold]{100 * summary.greedy_gain:+.1f} points[/bold]."
+        f"[bold]{unreached if summary.greedy_gain is None else f'{100 * summary.greedy_gain:+.1f} points'}[/bold]."
     )
     passes = summary.greedy_passes_after
     if passes is None:
