@@ -56,6 +56,35 @@ CASES = [
     ("72", 0, "<answer></answer> 72"),
     ("72", 0, "<reasoning>It is 72.</reasoning><answer></answer>"),
     ("72", 0, "<reasoning>48 + 24 = 72</reasoning>"),
+    # ---- a mark with nothing in it takes back no answer, another answer does
+    *[
+        ("72", 1, f"<answer>72</answer>{rest}")
+        for rest in (
+            *(
+                "\n<answer>",
+                " Wait, <answer>",
+                " <answer></answer>",
+                " <answer>\n</answer> <answer>",
+                " <answer></ans",
+            ),
+            *(r" <answer>\boxed{", r" <answer>\boxed{}</answer>", " <answer><|eot_id|>73</answer>"),
+        )
+    ],
+    *[
+        ("72", 0, f"<answer>72</answer>{rest}")
+        for rest in (" <answer>73", "<answer>7", " <answer>?", "<answer><|mask|>")
+    ],
+    ("73", 1, "<answer>72</answer> <answer>73"),
+    ("72", 1, "<answer>72\n\nLet me check that: 48 + 24 is 72.\n<answer>"),
+    *[
+        ("3", 1, rf"\boxed{{3}}{rest}")
+        for rest in (r". \boxed{", r"\boxed{}", r". \boxed", r"$. So $\boxed{$", r". \fbox{ }. \boxed{\boxed{")
+    ],
+    *[("3", 0, rf"\boxed{{3}}{rest}") for rest in (r". \boxed{4", r". \boxed{\text", r". \boxed{<|mask|>}")],
+    *[("3", 0, rf"\boxed{{3}}{rest}") for rest in (r" and \boxed{", r", \boxed{}", r" or $\boxed{")],  # a torn list
+    ("72", 0, "<answer></answer> 72 <answer>"),
+    ("72", 1, "#### 72\n####"),
+    ("72", 0, "#### 72\n#### 7"),
     # ---- boxes
     ("72", 1, r"First \boxed{24}, then \boxed{72}."),
     ("24", 0, r"First \boxed{24}, then \boxed{72}."),

@@ -398,6 +398,19 @@ CASES = [
     ("5", 1, "Therefore, the final answer is 5."),
     ("5", 0, "The answer is 5 or 6."),
     ("5", 1, "<answer>5"),
+    *[
+        ("1,-2", 1, rf"The solutions are $\boxed{{1}}$ and $\boxed{{-2}}$.{rest}")
+        for rest in (r" \boxed{", r" $\boxed{}$")
+    ],
+    *[
+        (r"\frac{1}{2}", 1, rf"\boxed{{\frac{{1}}{{2}}}}{rest}")
+        for rest in (r". \boxed{", r"\boxed{}", r". \boxed", r" \[ \boxed{ \]")
+    ],
+    *[(r"\frac{1}{2}", 1, rf"<answer>\frac{{1}}{{2}}</answer>{rest}") for rest in ("\n<answer>", "<answer></answer>")],
+    *[
+        (r"\frac{1}{2}", 0, rf"\boxed{{\frac{{1}}{{2}}}}{rest}")
+        for rest in (r". \boxed{\frac{", r". \boxed{2", r"\boxed{2}")
+    ],
     ("5", 0, r"<answer>6</answer> although $\boxed{5}$ is near"),
     ("5", 0, ""),
 ]
