@@ -160,10 +160,12 @@ CASES = [
         for words in (
             "halved",
             "quadrupled",
-            "pairs",
             "off",
             "extra",
-            "additional clips",
+            "clips extra",
+            "more than 3",
+            "more or fewer clips",
+            "clips more",
             "ahead",
             "almost",
             "neither",
@@ -182,6 +184,65 @@ CASES = [
     ("72", 1, "<answer>72 = x</answer>"),
     ("72", 0, "<answer>72 = 2x</answer>"),
     ("72", 0, "<answer>72 = half of it</answer>"),
+    # ---- "how many more", "how many times", "how many pairs"
+    *[
+        ("15", 1, f"<answer>15 {words}</answer>")
+        for words in (
+            *("more minutes", "more clips", "extra cookies", "additional clips", "more square feet", "more dollars"),
+            *("times", "more times", "pairs", "pair", "pairs of shoes", "more pairs of shoes", "extra pairs"),
+        )
+    ],
+    ("15", 1, "<answer>$15 more dollars</answer>"),
+    ("15", 1, r"\boxed{15\text{ more minutes}}"),
+    *[
+        ("2", 0, f"<answer>{text}</answer>")
+        for text in ("2 times 36", "36 times 2", "2 times x", "2 times more", "2 times 1")
+    ],
+    *[
+        ("2", 0, f"<answer>2 {words}</answer>")
+        for words in ("times the clips", "times less", "pairs less", "pairs of two")
+    ],
+    ("72", 0, "<answer>72 times 2</answer>"),
+    ("72", 0, "<answer>72 more clips than Nadia</answer>"),
+    ("10", 0, "<answer>5 pairs</answer>"),
+    ("15 minutes", 0, "<answer>15 more hours</answer>"),
+    # ---- words that multiply
+    *[
+        ("36", 1, f"<answer>{text}</answer>")
+        for text in ("3 dozen", "3 dozen eggs", "3 dozens", "3 dozen more eggs", "6*6 = 3 dozen")
+    ],
+    *[
+        ("3", 0, f"<answer>3 {words}</answer>")
+        for words in ("dozen", "dozen eggs", "more dozen", "hundred", "Million")
+    ],
+    *[
+        ("36", 0, f"<answer>3 {words}</answer>")
+        for words in ("dozen less", "half-dozens", "dozen more", "dozenths", "dozen and 1")
+    ],
+    *[
+        ("1200000", 1, text)
+        for text in (
+            *("<answer>$1.2 million</answer>", "<answer>1.2 million dollars</answer>", "<answer>1.2million</answer>"),
+            *(
+                r"\boxed{\$1.2\text{ million}}",
+                r"\boxed{1.2\text{ million dollars}}",
+                "<answer>1,200 thousand</answer>",
+            ),
+        )
+    ],
+    *[
+        ("1200000", 0, f"<answer>{text}</answer>")
+        for text in (
+            "1.2",
+            "12 million",
+            "$1.2 million cents",
+            "$1.2 M",
+            "1.2 million and 5",
+            "120 million%",
+            "6/5 million",
+        )
+    ],
+    ("1.2", 0, "<answer>$1.2 million</answer>"),
     # ---- decimals and fractions
     ("3", 1, "<answer>3.0</answer>"),
     ("3", 0, "<answer>3.5</answer>"),
