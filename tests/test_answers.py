@@ -60,7 +60,7 @@ def number_dresses(value):
     sign, size = ("-" if value < 0 else ""), abs(value)
     top, bottom = size.numerator, size.denominator
     if bottom == 1:
-        yield from (f"{sign}{top}", f"{sign}{top:,}", f"{sign}{top}.0", f"x = {sign}{top}", f"7 + 5 = {sign}{top}")
+        yield from (f"{sign}{top}", f"{sign}{top:,}", f"{sign}{top}.0", f"x = {sign}{top}", f"{value - 5} + 5 = {sign}{top}")
         yield from (f"{sign}{top} apples", rf"{sign}{top}\text{{ cm}}", f"{sign}{top:,}".replace(",", "{,}"))
         return
     yield from (rf"{sign}\frac{{{top}}}{{{bottom}}}", rf"{sign}\dfrac{{{3 * top}}}{{{3 * bottom}}}")
@@ -133,6 +133,23 @@ def test_a_right_number_with_a_noun_or_its_sum_scores(gold, by, noun, data):
     text = data.draw(st.sampled_from([d for d in outer_dresses(dress) if "\n" not in d or "<" in d]))
     assert gsm8k_score(text, str(gold)) == 1, text
     assert math_score(text, str(gold)) == 1, text
+
+
+@given(st.lists(st.integers(1, 99), min_size=2, max_size=4), st.integers(1, 60), st.data())
+@settings(max_examples=100, deadline=None)
+def test_only_true_equations_score(numbers, by, data):
+    signs = data.draw(st.lists(st.sampled_from("+-*"), min_size=len(numbers) - 1, max_size=len(numbers) - 1))
+    sum_ = " ".join(f"{sign} {number}" for sign, number in zip(["", *signs], numbers)).strip()
+    value = eval(sum_)  # of numbers and signs drawn here
+    for gold in (value, value + by, value - by):
+        for text in (
+            f"{sum_} = {gold}",
+            f"x = {sum_} = {gold}",
+            f"{gold} = {sum_}",
+            f"{sum_} = {value}, {value} = {gold}",
+        ):
+            assert gsm8k_score(f"<answer>{text}</answer>", str(gold)) == (gold == value), text
+            assert math_score(rf"\boxed{{{text}}}", str(gold)) == (gold == value and ", " not in text), text
 
 
 MULTIPLES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 1_000_000, "billion": 1_000_000_000}

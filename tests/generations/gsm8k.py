@@ -314,6 +314,59 @@ CASES = [
     ("72", 0, "<answer>71 == 72</answer>"),
     ("72", 0, "<answer>71 clips = 72</answer>"),
     ("72", 0, "<answer>73 = 30 + 42</answer>"),
+    # ---- equations that are wrong, or give something else as well
+    *[
+        ("72", 0, f"<answer>{text}</answer>")
+        for text in (
+            *(
+                "apples = 10, total = 72",
+                "apples = 10; total = 72",
+                "apples = 10 and total = 72",
+                "apples: 10, total = 72",
+            ),
+            *("2 + 2 = 72", "48 + 25 = 72", "48/2 = 24, 24+24 = 72", "100/3 = 72", "0.5*10 = 72", r"36 \times 3 = 72"),
+            *("5 hours = 72 minutes", "1 hour = 72 minutes", "72 minutes = 5 hours", "$1 = 72 cents", "1/2 = 72%"),
+            *("5 pairs = 72 shoes", "3 dozen = 72", "x = 2 + 2 = 72", "Total: 2 + 2 = 72", "¤50 + ¤23 = ¤72"),
+            *("ten times: 72", "Three times: 72", "ten times = 72", "twice = 72"),
+        )
+    ],
+    *[
+        ("72", 1, f"<answer>{text}</answer>")
+        for text in (
+            *("48/2 = 24, total = 72", "48/2 = 24 and 48+24 = 72", "48 + 24 clips, total = 72", "48/2 = 24 + 48 = 72"),
+            *(
+                "x = 3*24 = 72",
+                "Total = 48 + 24 = 72",
+                "1,000 - 928 = 72",
+                "0.5*144 = 72",
+                "3600/50 = 72",
+                "$50 + $22 = $72",
+            ),
+            *("1 hour + 12 minutes = 72 minutes", "1.2 hours = 72 minutes", "6 feet = 72 inches", "$0.72 = 72 cents"),
+            *(
+                "36 pairs = 72 shoes",
+                "6 dozen = 72",
+                "9 weeks = 72 days",
+                "18/25 = 72%",
+                "Number of times: 72",
+                "Times: 72",
+            ),
+            *("215/3 = 72", "4300/60 = 72", "71.5 + 0.2 = 72"),
+        )
+    ],
+    *[
+        ("33.33", 1, f"<answer>{text}</answer>")
+        for text in ("100/3 = 33.33", r"\frac{100}{3} = 33.33", "66.67/2 = 33.33")
+    ],
+    *[
+        ("33.33", 0, f"<answer>{text}</answer>")
+        for text in ("101/3 = 33.33", r"\frac{100}{4} = 33.33", "33 + 1 = 33.33")
+    ],
+    *[
+        ("1.67", 1, "<answer>100 minutes = 1.67 hours</answer>"),
+        ("1.67", 0, "<answer>90 minutes = 1.67 hours</answer>"),
+    ],
+    ("40", 1, "<answer>5 days = 40 hours</answer>"),  # of work
     ("72", 0, "<answer>7 = 2x + 1 = 72</answer>"),
     ("72", 1, "<answer>The total is 72</answer>"),
     ("72", 1, "<answer>There are 72 clips.</answer>"),

@@ -100,6 +100,20 @@ _UNITS = {
 }
 
 
+# How many of the smallest one each is. Days and weeks may be those at work, and between these systems people round.
+_SYSTEMS = [
+    {"s": 1, "min": 60, "h": 3600},
+    {"month": 1, "yr": 12},
+    {"mm": 1, "cm": 10, "m": 1000, "km": 1_000_000},
+    {"in": 1, "ft": 12, "yd": 36, "mi": 63_360},
+    {"mg": 1, "g": 1000, "kg": 1_000_000},
+    {"oz": 1, "lb": 16},
+    {"ml": 1, "l": 1000},
+    {"cent": 1, "dollar": 100},
+    {"": 1, "pair": 2},
+]
+
+
 class Number(NamedTuple):
     """
     A number, whether a percent sign followed, and its unit: a name of `_UNITS`, with its power, `pair`, or nothing.
@@ -160,6 +174,12 @@ def same_number(gold: Number, answer: Number) -> bool:
     if answer.percent and not gold.percent and abs(gold.value) < 1:
         value /= 100
     return value == gold.value
+
+
+def units_per(unit: str, other: str) -> Fraction | None:
+    """How many of another unit one is, `60` for `h` and `min`; `None` where that is not known exactly."""
+    system = next((system for system in _SYSTEMS if unit in system and other in system), None)
+    return None if system is None else Fraction(system[unit], system[other])
 
 
 def denies(text: str) -> bool:
