@@ -60,7 +60,13 @@ def number_dresses(value):
     sign, size = ("-" if value < 0 else ""), abs(value)
     top, bottom = size.numerator, size.denominator
     if bottom == 1:
-        yield from (f"{sign}{top}", f"{sign}{top:,}", f"{sign}{top}.0", f"x = {sign}{top}", f"{value - 5} + 5 = {sign}{top}")
+        yield from (
+            f"{sign}{top}",
+            f"{sign}{top:,}",
+            f"{sign}{top}.0",
+            f"x = {sign}{top}",
+            f"{value - 5} + 5 = {sign}{top}",
+        )
         yield from (f"{sign}{top} apples", rf"{sign}{top}\text{{ cm}}", f"{sign}{top:,}".replace(",", "{,}"))
         return
     yield from (rf"{sign}\frac{{{top}}}{{{bottom}}}", rf"{sign}\dfrac{{{3 * top}}}{{{3 * bottom}}}")

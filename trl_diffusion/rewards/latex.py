@@ -42,6 +42,8 @@ CHARACTERS = str.maketrans(
         "≥": r"\ge ",
         "∪": r"\cup ",
         "∈": r"\in ",
+        "ℝ": r"\mathbb{R} ",
+        "∅": r"\emptyset ",
         "±": r"\pm ",
         "≠": r"\ne ",
         "≈": r"\approx ",
