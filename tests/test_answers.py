@@ -60,7 +60,13 @@ def number_dresses(value):
     sign, size = ("-" if value < 0 else ""), abs(value)
     top, bottom = size.numerator, size.denominator
     if bottom == 1:
-        yield from (f"{sign}{top}", f"{sign}{top:,}", f"{sign}{top}.0", f"x = {sign}{top}", f"7 + 5 = {sign}{top}")
+        yield from (
+            f"{sign}{top}",
+            f"{sign}{top:,}",
+            f"{sign}{top}.0",
+            f"x = {sign}{top}",
+            f"{value - 5} + 5 = {sign}{top}",
+        )
         yield from (f"{sign}{top} apples", rf"{sign}{top}\text{{ cm}}", f"{sign}{top:,}".replace(",", "{,}"))
         return
     yield from (rf"{sign}\frac{{{top}}}{{{bottom}}}", rf"{sign}\dfrac{{{3 * top}}}{{{3 * bottom}}}")
@@ -97,13 +103,13 @@ counts = st.integers(-999, 9999)
 # Written by hand, not taken from the code: scales, comparisons, operations, denials.
 ALTERING = (
     "hundred thousand million billion lakh crore grand dozen dozens score gross tens hundreds thirds half quarters "  # noqa: SIM905
-    "sixteenths thirteen twenty-one more less fewer short below under over plus minus times squared doubled not wrong "
+    "sixteenths thirteen twenty-one less fewer short below under over plus minus squared doubled not wrong "
     "incorrect false never isn't".split()
 )
 NOUNS = ["apples", "dollars", "people", "mice", "tenants", "scoreboards", "shorts", "lessons", "notes", "canteens"]
 
 
-@given(counts, st.integers(1, 60), st.sampled_from(ALTERING), st.sampled_from(NOUNS), st.data())
+@given(counts.filter(bool), st.integers(1, 60), st.sampled_from(ALTERING), st.sampled_from(NOUNS), st.data())
 @settings(max_examples=300, deadline=None)
 def test_a_right_number_that_something_is_made_of_never_does(gold, by, word, noun, data):
     """Nor one that is not worked out, is taken back, or stands beside another."""
@@ -112,6 +118,7 @@ def test_a_right_number_that_something_is_made_of_never_does(gold, by, word, nou
         *(f"{gold * by}/{by}", rf"\frac{{{gold * by}}}{{{by}}}", rf"\dfrac{{{gold * by}}}{{{by}}}", f"{gold}/1"),
         *(f"{gold + by} = {gold}", f"{gold} = {gold + by}", f"x = {gold + by} = {gold}", f"{gold + by} == {gold}"),
         *(f"{gold} {word}", f"{gold} {word} {noun}", f"{gold} {noun} {word}", rf"{gold}\text{{ {word}}}"),
+        *(f"{gold} more", f"{gold} {noun} more", f"{gold} times {noun}", f"{gold} more {word} {noun}"),
         *(rf"{gold}\text{{ {noun} {word}}}", f"False: {gold}", f"Not the total: {gold}", f"The total isn't {gold}"),
         *(f"{gold}e0", f"{gold}.0e0", f"{gold} 000", f"{gold}**1", f"{gold}^1", f"{gold}+0"),
     ]
@@ -132,6 +139,36 @@ def test_a_right_number_with_a_noun_or_its_sum_scores(gold, by, noun, data):
     text = data.draw(st.sampled_from([d for d in outer_dresses(dress) if "\n" not in d or "<" in d]))
     assert gsm8k_score(text, str(gold)) == 1, text
     assert math_score(text, str(gold)) == 1, text
+
+
+@given(st.lists(st.integers(1, 99), min_size=2, max_size=4), st.integers(1, 60), st.data())
+@settings(max_examples=100, deadline=None)
+def test_only_true_equations_score(numbers, by, data):
+    signs = data.draw(st.lists(st.sampled_from("+-*"), min_size=len(numbers) - 1, max_size=len(numbers) - 1))
+    sum_ = " ".join(f"{sign} {number}" for sign, number in zip(["", *signs], numbers)).strip()
+    value = eval(sum_)  # of numbers and signs drawn here
+    for gold in (value, value + by, value - by):
+        for text in (
+            f"{sum_} = {gold}",
+            f"x = {sum_} = {gold}",
+            f"{gold} = {sum_}",
+            f"{sum_} = {value}, {value} = {gold}",
+        ):
+            assert gsm8k_score(f"<answer>{text}</answer>", str(gold)) == (gold == value), text
+            assert math_score(rf"\boxed{{{text}}}", str(gold)) == (gold == value and ", " not in text), text
+
+
+MULTIPLES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 1_000_000, "billion": 1_000_000_000}
+
+
+@given(counts, st.sampled_from(sorted(MULTIPLES)), st.sampled_from(NOUNS), st.data())
+@settings(max_examples=100, deadline=None)
+def test_words_that_multiply(count, word, noun, data):
+    gold = count * MULTIPLES[word]
+    dresses = [f"{count} {word}", f"{count} {word} {noun}", rf"{count}\text{{ {word} {noun}}}", f"{count:,} {word}"]
+    text = data.draw(st.sampled_from(outer_dresses(data.draw(st.sampled_from(dresses)))))
+    assert gsm8k_score(text, str(gold)) == math_score(text, str(gold)) == 1, text
+    assert gsm8k_score(text, str(gold + 1)) == math_score(text, str(gold + 1)) == 0, text
 
 
 @given(counts, st.sampled_from(["<|mdm_mask|>", "<|mask|>", "<|MASK|>", "[MASK]", "<mask>"]), st.data())
@@ -306,7 +343,9 @@ def test_the_puzzles_and_mathematics_read_the_same_tags():
         ("5 x", None),
         ("5m", None),
         ("5ab", None),
-        ("5 million", None),
+        ("5 million", Number(Fraction(5_000_000))),
+        ("5 pairs of gloves", Number(Fraction(5), unit="pair")),
+        ("5 grand", None),
         ("5 to 6", None),
         ("1e5", None),
         ("٣", None),

@@ -119,6 +119,15 @@ CASES = [
     (*A, 1, "<answer>49+55-53</answer> This uses every number once: 49, 55 and 53."),
     (*A, 1, "<answer>49+53-55</answer> gives 47.\n<answer>49+55-53</answer>"),
     (*A, 0, "<answer>49+55-53</answer> gives 51.\n<answer>49+53-55</answer>"),
+    *[
+        (*A, 1, f"{answer}{rest}")
+        for answer, rest in (
+            *[("<answer>49+55-53</answer>", rest) for rest in ("\n<answer>", " Wait, <answer>", "<answer></answer>")],
+            *[(r"\boxed{49+55-53}", rest) for rest in (r". \boxed{", r"\boxed{}", r". \boxed")],
+        )
+    ],
+    (*A, 0, "<answer>49+55-53</answer>\n<answer>49+55"),
+    (*A, 0, r"\boxed{49+55-53}. \boxed{49+55"),
     (*A, 0, "<answer>49+<|mdm_mask|>-53</answer>"),
     (*B, 0, "<answer>3*4+5<|mdm_mask|>5</answer>"),
     (*B, 0, "<answer>3*4+5<|mdm_mask|></answer>"),

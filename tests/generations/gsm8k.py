@@ -56,6 +56,35 @@ CASES = [
     ("72", 0, "<answer></answer> 72"),
     ("72", 0, "<reasoning>It is 72.</reasoning><answer></answer>"),
     ("72", 0, "<reasoning>48 + 24 = 72</reasoning>"),
+    # ---- a mark with nothing in it takes back no answer, another answer does
+    *[
+        ("72", 1, f"<answer>72</answer>{rest}")
+        for rest in (
+            *(
+                "\n<answer>",
+                " Wait, <answer>",
+                " <answer></answer>",
+                " <answer>\n</answer> <answer>",
+                " <answer></ans",
+            ),
+            *(r" <answer>\boxed{", r" <answer>\boxed{}</answer>", " <answer><|eot_id|>73</answer>"),
+        )
+    ],
+    *[
+        ("72", 0, f"<answer>72</answer>{rest}")
+        for rest in (" <answer>73", "<answer>7", " <answer>?", "<answer><|mask|>")
+    ],
+    ("73", 1, "<answer>72</answer> <answer>73"),
+    ("72", 1, "<answer>72\n\nLet me check that: 48 + 24 is 72.\n<answer>"),
+    *[
+        ("3", 1, rf"\boxed{{3}}{rest}")
+        for rest in (r". \boxed{", r"\boxed{}", r". \boxed", r"$. So $\boxed{$", r". \fbox{ }. \boxed{\boxed{")
+    ],
+    *[("3", 0, rf"\boxed{{3}}{rest}") for rest in (r". \boxed{4", r". \boxed{\text", r". \boxed{<|mask|>}")],
+    *[("3", 0, rf"\boxed{{3}}{rest}") for rest in (r" and \boxed{", r", \boxed{}", r" or $\boxed{")],  # a torn list
+    ("72", 0, "<answer></answer> 72 <answer>"),
+    ("72", 1, "#### 72\n####"),
+    ("72", 0, "#### 72\n#### 7"),
     # ---- boxes
     ("72", 1, r"First \boxed{24}, then \boxed{72}."),
     ("24", 0, r"First \boxed{24}, then \boxed{72}."),
@@ -131,10 +160,12 @@ CASES = [
         for words in (
             "halved",
             "quadrupled",
-            "pairs",
             "off",
             "extra",
-            "additional clips",
+            "clips extra",
+            "more than 3",
+            "more or fewer clips",
+            "clips more",
             "ahead",
             "almost",
             "neither",
@@ -153,6 +184,65 @@ CASES = [
     ("72", 1, "<answer>72 = x</answer>"),
     ("72", 0, "<answer>72 = 2x</answer>"),
     ("72", 0, "<answer>72 = half of it</answer>"),
+    # ---- "how many more", "how many times", "how many pairs"
+    *[
+        ("15", 1, f"<answer>15 {words}</answer>")
+        for words in (
+            *("more minutes", "more clips", "extra cookies", "additional clips", "more square feet", "more dollars"),
+            *("times", "more times", "pairs", "pair", "pairs of shoes", "more pairs of shoes", "extra pairs"),
+        )
+    ],
+    ("15", 1, "<answer>$15 more dollars</answer>"),
+    ("15", 1, r"\boxed{15\text{ more minutes}}"),
+    *[
+        ("2", 0, f"<answer>{text}</answer>")
+        for text in ("2 times 36", "36 times 2", "2 times x", "2 times more", "2 times 1")
+    ],
+    *[
+        ("2", 0, f"<answer>2 {words}</answer>")
+        for words in ("times the clips", "times less", "pairs less", "pairs of two")
+    ],
+    ("72", 0, "<answer>72 times 2</answer>"),
+    ("72", 0, "<answer>72 more clips than Nadia</answer>"),
+    ("10", 0, "<answer>5 pairs</answer>"),
+    ("15 minutes", 0, "<answer>15 more hours</answer>"),
+    # ---- words that multiply
+    *[
+        ("36", 1, f"<answer>{text}</answer>")
+        for text in ("3 dozen", "3 dozen eggs", "3 dozens", "3 dozen more eggs", "6*6 = 3 dozen")
+    ],
+    *[
+        ("3", 0, f"<answer>3 {words}</answer>")
+        for words in ("dozen", "dozen eggs", "more dozen", "hundred", "Million")
+    ],
+    *[
+        ("36", 0, f"<answer>3 {words}</answer>")
+        for words in ("dozen less", "half-dozens", "dozen more", "dozenths", "dozen and 1")
+    ],
+    *[
+        ("1200000", 1, text)
+        for text in (
+            *("<answer>$1.2 million</answer>", "<answer>1.2 million dollars</answer>", "<answer>1.2million</answer>"),
+            *(
+                r"\boxed{\$1.2\text{ million}}",
+                r"\boxed{1.2\text{ million dollars}}",
+                "<answer>1,200 thousand</answer>",
+            ),
+        )
+    ],
+    *[
+        ("1200000", 0, f"<answer>{text}</answer>")
+        for text in (
+            "1.2",
+            "12 million",
+            "$1.2 million cents",
+            "$1.2 M",
+            "1.2 million and 5",
+            "120 million%",
+            "6/5 million",
+        )
+    ],
+    ("1.2", 0, "<answer>$1.2 million</answer>"),
     # ---- decimals and fractions
     ("3", 1, "<answer>3.0</answer>"),
     ("3", 0, "<answer>3.5</answer>"),
@@ -224,6 +314,59 @@ CASES = [
     ("72", 0, "<answer>71 == 72</answer>"),
     ("72", 0, "<answer>71 clips = 72</answer>"),
     ("72", 0, "<answer>73 = 30 + 42</answer>"),
+    # ---- equations that are wrong, or give something else as well
+    *[
+        ("72", 0, f"<answer>{text}</answer>")
+        for text in (
+            *(
+                "apples = 10, total = 72",
+                "apples = 10; total = 72",
+                "apples = 10 and total = 72",
+                "apples: 10, total = 72",
+            ),
+            *("2 + 2 = 72", "48 + 25 = 72", "48/2 = 24, 24+24 = 72", "100/3 = 72", "0.5*10 = 72", r"36 \times 3 = 72"),
+            *("5 hours = 72 minutes", "1 hour = 72 minutes", "72 minutes = 5 hours", "$1 = 72 cents", "1/2 = 72%"),
+            *("5 pairs = 72 shoes", "3 dozen = 72", "x = 2 + 2 = 72", "Total: 2 + 2 = 72", "¤50 + ¤23 = ¤72"),
+            *("ten times: 72", "Three times: 72", "ten times = 72", "twice = 72"),
+        )
+    ],
+    *[
+        ("72", 1, f"<answer>{text}</answer>")
+        for text in (
+            *("48/2 = 24, total = 72", "48/2 = 24 and 48+24 = 72", "48 + 24 clips, total = 72", "48/2 = 24 + 48 = 72"),
+            *(
+                "x = 3*24 = 72",
+                "Total = 48 + 24 = 72",
+                "1,000 - 928 = 72",
+                "0.5*144 = 72",
+                "3600/50 = 72",
+                "$50 + $22 = $72",
+            ),
+            *("1 hour + 12 minutes = 72 minutes", "1.2 hours = 72 minutes", "6 feet = 72 inches", "$0.72 = 72 cents"),
+            *(
+                "36 pairs = 72 shoes",
+                "6 dozen = 72",
+                "9 weeks = 72 days",
+                "18/25 = 72%",
+                "Number of times: 72",
+                "Times: 72",
+            ),
+            *("215/3 = 72", "4300/60 = 72", "71.5 + 0.2 = 72"),
+        )
+    ],
+    *[
+        ("33.33", 1, f"<answer>{text}</answer>")
+        for text in ("100/3 = 33.33", r"\frac{100}{3} = 33.33", "66.67/2 = 33.33")
+    ],
+    *[
+        ("33.33", 0, f"<answer>{text}</answer>")
+        for text in ("101/3 = 33.33", r"\frac{100}{4} = 33.33", "33 + 1 = 33.33")
+    ],
+    *[
+        ("1.67", 1, "<answer>100 minutes = 1.67 hours</answer>"),
+        ("1.67", 0, "<answer>90 minutes = 1.67 hours</answer>"),
+    ],
+    ("40", 1, "<answer>5 days = 40 hours</answer>"),  # of work
     ("72", 0, "<answer>7 = 2x + 1 = 72</answer>"),
     ("72", 1, "<answer>The total is 72</answer>"),
     ("72", 1, "<answer>There are 72 clips.</answer>"),

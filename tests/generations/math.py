@@ -284,6 +284,66 @@ CASES = [
     ],
     *[(r"(-\infty,2)\cup(2,\infty)", 0, boxed(answer)) for answer in (r"x \neq 3", "2", r"x \ne 2y", r"\mathbb{R}")],
     (r"(-\infty,2]\cup[2,\infty)", 0, boxed(r"x \neq 2")),
+    # ---- all numbers, and none
+    *[
+        (gold, 1, boxed(answer))
+        for gold in (r"(-\infty,\infty)", r"\mathbb{R}", r"\text{all real numbers}", r"-\infty < x < \infty")
+        for answer in (
+            *(
+                r"\mathbb{R}",
+                r"x \in \mathbb R",
+                "ℝ",
+                r"\text{All real numbers}",
+                "all real numbers",
+                r"(-\infty, \infty)",
+            ),
+            r"\left(-\infty, \infty\right)",
+        )
+    ],
+    *[
+        (gold, 0, boxed(answer))
+        for gold in (r"(-\infty,\infty)", r"\mathbb{R}", r"\text{all real numbers}")
+        for answer in (
+            *(
+                r"\mathbb{Z}",
+                r"\mathbb{R}^2",
+                "R",
+                r"[0,\infty)",
+                r"\text{all integers}",
+                r"\text{not all real numbers}",
+                r"\emptyset",
+            ),
+            *(r"\mathbb{R} \setminus \{0\}", r"\text{all positive real numbers}", "x", r"\text{no solution}"),
+        )
+    ],
+    *[
+        (gold, 1, boxed(answer))
+        for gold in (r"\text{no solution}", r"\emptyset", r"\{\}", r"\varnothing")
+        for answer in (
+            r"\text{no solution}",
+            "no solutions",
+            r"\emptyset",
+            r"\varnothing",
+            r"\{\}",
+            r"\{ \}",
+            "∅",
+            "No solution",
+        )
+    ],
+    *[
+        (gold, 0, boxed(answer))
+        for gold in (r"\text{no solution}", r"\emptyset")
+        for answer in (
+            "0",
+            r"\{0\}",
+            r"\{\emptyset, 1\}",
+            r"\mathbb{R}",
+            r"\text{one solution}",
+            "",
+            r"\text{solution}",
+        )
+    ],
+    ("0", 0, boxed(r"\text{no solution}")),
     ("1,2", 1, boxed(r"1\text{, }2")),
     ("12", 0, boxed(r"1\text{, }2")),
     # ---- plain text
@@ -398,6 +458,19 @@ CASES = [
     ("5", 1, "Therefore, the final answer is 5."),
     ("5", 0, "The answer is 5 or 6."),
     ("5", 1, "<answer>5"),
+    *[
+        ("1,-2", 1, rf"The solutions are $\boxed{{1}}$ and $\boxed{{-2}}$.{rest}")
+        for rest in (r" \boxed{", r" $\boxed{}$")
+    ],
+    *[
+        (r"\frac{1}{2}", 1, rf"\boxed{{\frac{{1}}{{2}}}}{rest}")
+        for rest in (r". \boxed{", r"\boxed{}", r". \boxed", r" \[ \boxed{ \]")
+    ],
+    *[(r"\frac{1}{2}", 1, rf"<answer>\frac{{1}}{{2}}</answer>{rest}") for rest in ("\n<answer>", "<answer></answer>")],
+    *[
+        (r"\frac{1}{2}", 0, rf"\boxed{{\frac{{1}}{{2}}}}{rest}")
+        for rest in (r". \boxed{\frac{", r". \boxed{2", r"\boxed{2}")
+    ],
     ("5", 0, r"<answer>6</answer> although $\boxed{5}$ is near"),
     ("5", 0, ""),
 ]

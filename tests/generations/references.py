@@ -102,6 +102,8 @@ REFERENCES = [
     [r"(-\infty,0]\cup[1,\infty)"],
     [r"(-\infty,-1)\cup(-1,1)\cup(1,\infty)"],
     [r"[-1,0) \cup (0,1]"],
+    [r"(-\infty,\infty)", r"\mathbb{R}", r"x \in \mathbb{R}", r"\text{all real numbers}"],
+    [r"\emptyset", r"\varnothing", r"\{\}", r"\text{no solution}", "no solutions"],
     # ---- lists, sets, plus or minus
     ["1,2", r"\{1, 2\}", r"1 \text{ and } 2", r"x = 1 \text{ or } x = 2"],
     ["1,2,3"],

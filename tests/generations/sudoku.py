@@ -59,6 +59,19 @@ CASES = [
     (ONE, 1, "<answer>1234341221434321<answer>"),
     (ONE, 1, "<answer>1111111111111111</answer> No.\n<answer>1234341221434321</answer>"),
     (ONE, 0, "<answer>1234341221434321</answer> No.\n<answer>1111111111111111</answer>"),
+    *[
+        (ONE, 1, f"{answer}{rest}")
+        for answer, rest in (
+            *[
+                ("<answer>1234341221434321</answer>", rest)
+                for rest in ("\n<answer>", " Wait, <answer>", "<answer> </answer>")
+            ],
+            *[(r"\boxed{1234341221434321}", rest) for rest in (r". \boxed{", r"\boxed{}", r". \boxed")],
+            ("<answer>\n1234\n3412\n2143\n4321\n\nEvery row has four digits.", "\n<answer>"),
+        )
+    ],
+    (ONE, 0, "<answer>1234341221434321</answer> <answer>1234"),
+    (ONE, 0, r"\boxed{1234341221434321}. \boxed{1234"),
     (ONE, 0, "<answer>12343412214343<|mdm_mask|><|mdm_mask|></answer>"),
     (ONE, 0, "<answer>1234341221434<|eot_id|>321</answer>"),
     (ONE, 0, "<answer></answer>"),

@@ -130,6 +130,7 @@ def parse_part(text: str) -> Answer | None:
         return Answer("words", text)
     tail = None if _ANGLE.search(text) else _UNIT_TAIL.search(text)
     measure = parse_number("1" + tail[0]) if tail else None
+    measure = measure if measure and measure.value == 1 else None  # a thousand is none
     bare = text[: tail.start()] if tail and measure else text
     bare = bare.replace("⟦", r"\{").replace("⟧", r"\}").replace("¤", "")
     return Answer("expression", bare, measure=measure) if bare else None

@@ -2,9 +2,8 @@
 """
 Reward for Countdown.
 
-The answer is parsed by a grammar of its own and computed with exact fractions. It is never evaluated as code, there is
-no power operator, and length, depth and size of numbers are bounded, so that no completion can take more than a
-moment.
+The answer is parsed by a grammar of its own and computed with exact fractions, never evaluated as code: see
+`arithmetic.py`.
 """
 
 from __future__ import annotations
@@ -13,29 +12,20 @@ import re
 from fractions import Fraction
 from typing import Any
 
+from .arithmetic import MAX_EXPRESSION, compute
 from .extraction import extract_answer
 from .latex import split_label, tidy
 from .numbers import denies
 
 
-MAX_EXPRESSION = 200  # characters
 MAX_DIGITS = 6
-MAX_DEPTH = 20
 
-_TOKEN = re.compile(r"[0-9]+|[-+*/()]")
-_COMMAND = re.compile(r"\\(times|cdot|ast|div|\{|\})")
-_MEANING = {"times": "*", "cdot": "*", "ast": "*", "div": "/", "{": "(", "}": ")"}
 # What mathematics at large does not read as a sign: an x is no variable here, a dash never one of a sentence.
-_SYNONYMS = str.maketrans({"x": "*", "X": "*", "•": "*", "∙": "*", "—": "-", "[": "(", "]": ")"})
-_FRACTION = re.compile(r"\\frac\s*(?:\{([^{}]*)\}|([0-9]))\s*(?:\{([^{}]*)\}|([0-9]))")
+_SYNONYMS = str.maketrans({"x": "*", "X": "*", "•": "*", "∙": "*", "—": "-"})
 _EQUALS = re.compile(r"=+|\\approx|→|\\(?:to|rightarrow|implies)(?![a-zA-Z])|\bequals\b")
 _ASIDE = re.compile(r"\(\s*=\s*([0-9]+)\s*\)\s*\Z")  # 3*4+5 (= 17)
 _NUMBER = re.compile(r"\s*-?[0-9]{1,9}(?:\.[0-9]{1,9})?[\s✓✔✅]*")
 _NAME = re.compile(r"\s*[A-Za-z]+(?: [A-Za-z]+){0,3}\s*")
-
-
-class _Invalid(Exception):
-    """The text is no expression, or an absurd one."""
 
 
 def evaluate_expression(text: str) -> tuple[Fraction, list[int]] | None:
@@ -70,56 +60,10 @@ def evaluate_expression(text: str) -> tuple[Fraction, list[int]] | None:
 
 def _evaluate(text: str) -> tuple[Fraction, list[int]] | None:
     """The value of an expression alone, and its numbers."""
-    if len(text) > MAX_EXPRESSION:
+    result = compute(text.translate(_SYNONYMS))
+    if result is None or not all(number.isdigit() and len(number) <= MAX_DIGITS for number in result[1]):
         return None
-    for _ in range(MAX_DEPTH):  # from the inside
-        text = _FRACTION.sub(r"((\1\2)/(\3\4))", text)
-    text = _COMMAND.sub(lambda match: _MEANING[match[1]], text).translate(_SYNONYMS)
-    text = re.sub(r"\A\s*\+(?=\s*[0-9(])", "", text)
-    tokens = _TOKEN.findall(text)
-    if not tokens or re.sub(r"\s", "", _TOKEN.sub("", text)):
-        return None
-    try:
-        value, rest = _sum(tokens, 0, 0)
-        if rest != len(tokens):
-            return None
-    except (_Invalid, ZeroDivisionError):
-        return None
-    return value, [int(token) for token in tokens if token[0].isdigit()]
-
-
-def _sum(tokens: list[str], i: int, depth: int) -> tuple[Fraction, int]:
-    negative = tokens[i : i + 1] == ["-"]
-    value, i = _product(tokens, i + negative, depth)
-    value = -value if negative else value
-    while i < len(tokens) and tokens[i] in "+-":
-        right, after = _product(tokens, i + 1, depth)
-        value, i = (value + right if tokens[i] == "+" else value - right), after
-    return value, i
-
-
-def _product(tokens: list[str], i: int, depth: int) -> tuple[Fraction, int]:
-    value, i = _atom(tokens, i, depth)
-    divided = False
-    while i < len(tokens) and (tokens[i] in "*/" or (tokens[i] == "(" and tokens[i - 1] == ")" and not divided)):
-        right, after = _atom(tokens, i + (tokens[i] != "("), depth)
-        divided = divided or tokens[i] == "/"  # who knows what 8/(2)(3) is
-        value, i = (value / right if tokens[i] == "/" else value * right), after
-    return value, i
-
-
-def _atom(tokens: list[str], i: int, depth: int) -> tuple[Fraction, int]:
-    if i >= len(tokens) or depth > MAX_DEPTH:
-        raise _Invalid
-    token = tokens[i]
-    if token == "(":
-        value, i = _sum(tokens, i + 1, depth + 1)
-        if i >= len(tokens) or tokens[i] != ")":
-            raise _Invalid
-        return value, i + 1
-    if not token[0].isdigit() or len(token) > MAX_DIGITS:
-        raise _Invalid
-    return Fraction(int(token)), i + 1
+    return result[0], [int(number) for number in result[1]]
 
 
 def countdown_reward(

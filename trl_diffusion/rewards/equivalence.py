@@ -16,7 +16,7 @@ from .answers import Answer, parse_answer
 from .clock import same_time
 from .coordinates import as_point
 from .expressions import read_expression, same_expression
-from .intervals import as_interval, as_union, is_interval
+from .intervals import as_interval, as_known_set, as_union, is_interval
 from .numbers import Number, same_number
 
 
@@ -27,7 +27,7 @@ _BEFORE_WORDS = re.compile(r"\A(?:(?:an?|the) (?=[a-z]{3})|(?:option|choice) (?=
 def parse_gold(text: str) -> Answer | None:
     """[`parse_answer`] for the reference: `None` also if math-verify cannot read one of its expressions."""
     gold = parse_answer(text)
-    return gold if gold is not None and _is_readable(gold) else None
+    return gold if gold is not None and _is_readable(as_known_set(gold)) else None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -84,6 +84,7 @@ def _same_measure(gold: Answer, answer: Answer) -> bool:
 
 def _in_one_notation(gold: Answer, answer: Answer) -> tuple[Answer, Answer]:
     """Both, the one that is written like the other if it says the same in another way."""
+    gold, answer = as_known_set(gold), as_known_set(answer)
     kinds = gold.kind, answer.kind
     if kinds in (("group", "expression"), ("group", "list")):
         answer = (as_interval(answer) if is_interval(gold) else answer.kind == "list" and as_point(answer)) or answer

@@ -26,6 +26,9 @@ _SPECIAL = re.compile(r"<\|[a-zA-Z0-9_]{1,32}\|>")
 _ROWS_APART = re.compile(r"[0-9 |]+(?:\n\s*(?=[0-9|])[0-9 |]+){3,}(?=\s*(?:\Z|\n\s*\n))")
 _FENCE = re.compile(r"```(?:[a-zA-Z]{0,16}[ \t]*\n)?([^`]*)(?:```)?")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
+# A box that holds nothing, or the canvas ended before it held anything, or nothing but another one of those.
+_EMPTY_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{(?:[\s$]|\\[)\]])*(?:\}|\Z|(?=\\(?:boxed|fbox)))|(?=[$}]|\Z))")
+_LIST_GOES_ON = re.compile(r"(?:,|\band\b|\bor\b|\\text\s*\{\s*(?:and|or)\s*\})[\s$]*\Z")
 _LISTED = re.compile(
     r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}[\s$]*(?:,\s*)?"
     r"(?:(?:and|or)\b|\\text\s*\{\s*(?:and|or)\s*\}|(?<=,))[\s$]*",
@@ -68,9 +71,10 @@ def extract_answer(completion: Any) -> str:
     What a completion gives as its answer.
 
     That is what stands between the last `<answer>` and the `</answer>` after it, without tags in the last box, and
-    without a box the whole text. Inside the tags, too, a box is opened. A missing closing tag or brace is forgiven:
-    the answer then ends with its paragraph or line. What follows an end-of-text token does not count. With a mask left
-    in it, it is no answer: nobody knows which token was to stand there.
+    without a box the whole text. Inside the tags, too, a box is opened. Tags and boxes with nothing in them are passed
+    over for those before them. A missing closing tag or brace is forgiven: the answer then ends with its paragraph or
+    line. What follows an end-of-text token does not count. With a mask left in it, it is no answer: nobody knows which
+    token was to stand there.
 
     Args:
         completion (`str` or `list`):
@@ -102,7 +106,7 @@ def extract_final_answer(completion: Any) -> str:
         return _filled(", ".join([*_boxes_before(answer), box]))
     if tagged is not None and not tagged[1]:
         answer = answer.strip().split("\n")[0]
-    markers = _MARKER.findall(answer)
+    markers = [marked for marked in _MARKER.findall(answer) if marked.strip()]
     if markers or tagged is not None:
         return _filled(markers[-1] if markers else answer)
     text = _PLEASANTRY.sub("", text)
@@ -118,14 +122,29 @@ def strip_statement(line: str) -> str:
 
 def last_boxed(text: str) -> str | None:
     r"""
-    What stands in the last `\boxed{…}` or `\fbox{…}`, `None` if there is none.
+    What stands in the last `\boxed{…}` or `\fbox{…}` that holds anything, empty if none does, `None` if there is none.
 
     A box that is never closed ends with its line.
     """
     boxes = list(_BOX.finditer(text))
     if not boxes:
         return None
-    rest = text[boxes[-1].end() :]
+    filled = _up_to_the_last_filled(boxes)
+    return _box_content(text[filled[-1].end() :]) if filled else ""
+
+
+def _up_to_the_last_filled(boxes: list[re.Match]) -> list[re.Match]:
+    """Without the empty ones at the end, with which a canvas may end; without any if a list is torn there."""
+    while boxes and _EMPTY_BOX.match(boxes[-1].string, boxes[-1].start()):
+        start = boxes[-1].start()
+        if _LIST_GOES_ON.search(boxes[-1].string[max(0, start - 30) : start]):  # \boxed{1} and \boxed{
+            return []
+        boxes = boxes[:-1]
+    return boxes
+
+
+def _box_content(rest: str) -> str:
+    """What stands in the box that a text is the rest of."""
     if not rest.startswith("{"):  # \boxed 72
         return re.split(r"[\s$}]", rest, maxsplit=1)[0]
     depth = 0
@@ -140,7 +159,7 @@ def last_boxed(text: str) -> str | None:
 
 def _boxes_before(text: str) -> list[str]:
     """What stands in other boxes of the last one's list, `\\boxed{1}` and `\\boxed{-2}`, if it is another."""
-    starts = [match.start() for match in _BOX.finditer(text)]
+    starts = [match.start() for match in _up_to_the_last_filled(list(_BOX.finditer(text)))]
     last, boxes = last_boxed(text), []
     for start, after in zip(starts[-2::-1], starts[:0:-1]):
         found = _LISTED.fullmatch(text[start:after])
@@ -158,18 +177,25 @@ def _filled(answer: str) -> str:
 
 
 def _last_tagged(text: str) -> tuple[str, bool] | None:
-    """What follows the last `<answer>`, and whether it was closed; `None` without such a tag."""
+    """What follows the last `<answer>` that has anything in it, and whether it was closed; `None` without a tag."""
     openings = list(_OPENING.finditer(text))
     if not openings:
         return None
-    rest = text[openings[-1].end() :]
-    if not rest.strip() and len(openings) > 1:  # <answer>72<answer>
-        between = text[openings[-2].end() : openings[-1].start()]
-        if not _CLOSING.search(between):
-            return between, True
+    ends = [*(opening.start() for opening in openings[1:]), None]
+    for opening, end in zip(reversed(openings), reversed(ends)):
+        answer, closed = _tagged(text[opening.end() : end], is_last=end is None)
+        if re.sub(r"[\s$}]", "", _EMPTY_BOX.sub("", answer)):
+            return answer, closed
+    return "", True
+
+
+def _tagged(rest: str, is_last: bool) -> tuple[str, bool]:
+    """What is the answer of the text between an `<answer>` and the next one, and whether it was closed."""
     closing = _CLOSING.search(rest)
     if closing:
         return rest[: closing.start()], True
-    rows = _ROWS_APART.match(rest.strip())  # of a grid
-    paragraph = rows[0] if rows else re.split(r"\n\s*\n", rest.strip(), maxsplit=1)[0]
-    return _CUT_TAG.sub("", paragraph), False
+    rest = rest.strip()
+    rows = _ROWS_APART.match(rest)  # of a grid
+    paragraph = rows[0] if rows else re.split(r"\n\s*\n", rest, maxsplit=1)[0]
+    # <answer>72<answer>: the second tag was to close the first.
+    return _CUT_TAG.sub("", paragraph), not is_last and paragraph == rest

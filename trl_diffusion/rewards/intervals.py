@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intervals, and the inequalities that say the same."""
+"""Intervals, and the inequalities and words that say the same."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from .answers import Answer, parse_part
 
@@ -15,6 +16,17 @@ _UNEQUAL = re.compile(
 )
 _VARIABLE = re.compile(r"[a-zA-Z]|\\(?!pi|infty)[a-z]+")
 _MINUS_INFINITY, _INFINITY = Answer("expression", r"-\infty"), Answer("expression", r"\infty")
+
+_ALL_REALS = re.compile(r"\\mathbb\s*\{?\s*R\s*\}?|(?:the set of )?all (?:the )?real(?: number)?s", re.IGNORECASE)
+_NOTHING = re.compile(r"\\emptyset|no solutions?|(?:the )?empty set", re.IGNORECASE)
+
+
+def as_known_set(answer: Answer) -> Answer:
+    r"""`(-\infty, \infty)` for `\mathbb{R}` and `all real numbers`, one name for `\emptyset` and `no solution`."""
+    text = answer.value.strip() if answer.kind in ("words", "expression") else ""
+    if _ALL_REALS.fullmatch(text):
+        return Answer("group", (_MINUS_INFINITY, _INFINITY), answer.name, "()")
+    return replace(answer, kind="words", value="empty set") if _NOTHING.fullmatch(text) else answer
 
 
 def is_interval(group: Answer) -> bool:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import itertools
 import re
+from fractions import Fraction
 
-from .numbers import denies, parse_number, same_number
+from .arithmetic import compute
+from .numbers import Number, denies, parse_number, same_number, units_per
 
 
 CHARACTERS = str.maketrans(
@@ -40,6 +42,8 @@ CHARACTERS = str.maketrans(
         "≥": r"\ge ",
         "∪": r"\cup ",
         "∈": r"\in ",
+        "ℝ": r"\mathbb{R} ",
+        "∅": r"\emptyset ",
         "±": r"\pm ",
         "≠": r"\ne ",
         "≈": r"\approx ",
@@ -118,7 +122,13 @@ _NAME = re.compile(
 )
 _LABEL = re.compile(r"\s*([A-Za-z]{2,}(?: [A-Za-z']+){0,6})\s*:")
 # What is said after these is not what was asked for, but what it is made of.
-_OPERATION = re.compile(r"(?:the )?(?:negative|minus|opposite|reciprocal|inverse|twice|double|half)", re.IGNORECASE)
+_OPERATION = re.compile(
+    r"(?:the )?(?:negative|minus|opposite|reciprocal|inverse|twice|double|half"
+    r"|(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|fifty|hundred|thousand) times)",
+    re.IGNORECASE,
+)
+# Between the equations of a chain, and what is said to be 72 in 48/2 = 24, total = 72.
+_NEXT = re.compile(r",(?![0-9]{3}(?![0-9]))|;|\\text\s*\{\s*and\s*\}|\band\b")
 _IS = re.compile(r"((?:the|it|this|that|there)(?: [A-Za-z']+){0,6}?) (?:is|are|equals)\b:?", re.IGNORECASE)
 _MEMBER = re.compile(r"\\in(?![a-zA-Z])")
 # Commands, units and words of a calculation with numbers. Single letters would be variables.
@@ -202,11 +212,14 @@ def split_name(text: str) -> tuple[str, str]:
     if len(sides) == 2 and _as_given(sides[0]) and re.fullmatch(r"[a-zA-Z](?:_\w)?", sides[1]):  # 5 = x
         sides.reverse()
     names = [side for side in sides[:-1] if not (_is_arithmetic(side) or parse_number(side))]
+    others = [name for side in sides[:-1] if side not in names and (name := _next_name(side))]
     # 24 = 2n is an equation for n, and gives no 2n.
     if len(names) < len(sides) - 1 and not _is_value(sides[-1]):
         return "", text
-    if len(names) > 1 or any(_NAME.fullmatch(name) is None for name in names) or any(map(denies, sides)):
+    if any(_NAME.fullmatch(name) is None or _OPERATION.fullmatch(name) for name in names) or any(map(denies, sides)):
         return "", text
+    if len(names) + len(others) > 1 or (_next_name(sides[0]) and _as_given(_NEXT.split(sides[0])[0])):
+        return "", text  # two values: apples = 10, total = 72
     if _contradicts(sides):
         return "", text
     return (names[0] if names else ""), sides[-1]
@@ -225,13 +238,46 @@ def _as_given(text: str) -> bool:
     return parse_number(text) is not None and not re.search(r"/|\\frac", text)
 
 
+def _next_name(side: str) -> str:
+    """What the side behind this one gives, where this one has a value of another: `total` for `24, total`."""
+    *values, last = [piece.strip() for piece in _NEXT.split(side)]
+    return last if values and not re.search(r"[0-9]", last) else ""
+
+
 def _contradicts(sides: list[str]) -> bool:
-    """Whether one equation gives two different numbers: `71 = 72`, but not `1 hour = 60 minutes`."""
-    numbers = [number for side in sides if _as_given(side) and (number := parse_number(side))]
-    return any(
-        not (same_number(a, b) or same_number(b, a)) and not (a.unit and b.unit and a.unit != b.unit)
-        for a, b in itertools.pairwise(numbers)
+    """Whether this gives two different numbers, `71 = 72`, or a wrong one, `2 + 2 = 72` and `1 hour = 72 minutes`."""
+    numbers = [(side, number) for side in sides if _as_given(side) and (number := parse_number(side))]
+    return any(_differ(a, b, side) for (_, a), (side, b) in itertools.pairwise(numbers)) or any(
+        _is_false(_NEXT.split(a)[-1], _NEXT.split(b)[0].strip()) for a, b in itertools.pairwise(sides)
     )
+
+
+def _differ(left: Number, right: Number, written: str) -> bool:
+    """Whether two numbers are not the same. With units of which nobody knows how they go together, they may be."""
+    if same_number(left, right) or same_number(right, left):
+        return False
+    per = units_per(left.unit, right.unit)
+    if left.unit == right.unit or per is None:
+        return left.unit == right.unit or not (left.unit and right.unit)
+    # Of whole hours the minutes are exact.
+    return _is_off(abs(left.value * per - right.value), written, per.denominator == left.value.denominator == 1)
+
+
+def _is_false(calculation: str, result: str) -> bool:
+    """Whether arithmetic with numbers alone has another value than what is given for it."""
+    given = parse_number(result) if _as_given(result) else None
+    computed = compute(re.sub(r"¤|(?<=[0-9]),(?=[0-9]{3})", "", calculation))
+    if computed is None or given is None or ("¤" in calculation and given.unit not in ("", "dollar")):
+        return False
+    is_exact = not re.search(r"[./]|\\(?:frac|div)", calculation)
+    values = (computed[0], 100 * computed[0]) if given.percent else (computed[0],)
+    return all(_is_off(abs(value - given.value), result, is_exact) for value in values)
+
+
+def _is_off(difference: Fraction, written: str, is_exact: bool) -> bool:
+    """Whether a difference is more than rounding explains: not one in the last place, as of 33.33 for 100/3."""
+    decimals = re.search(r"\.([0-9]*)", written)
+    return difference > 0 if is_exact else difference >= Fraction(1, 10 ** len(decimals[1] if decimals else ""))
 
 
 def _is_arithmetic(text: str) -> bool:

@@ -2,9 +2,9 @@
 """
 Numbers as models write them, read exactly.
 
-`1,000`, `-\\frac{3}{4}`, `2 1/2`, `0.5`, `0.\\overline{3}`, `50\\%`, `\\$12.50`, `7 apples` and `5\\text{ cm}` are
-numbers; `5 thousand`, `$5 M`, `72 less`, `12.5.3`, `1e5`, `2+3`, `5!`, `5x` and `72 or 73` are not. Nothing is
-evaluated, and whatever is longer than `MAX_NUMBER` characters is no number.
+`1,000`, `-\\frac{3}{4}`, `2 1/2`, `0.5`, `0.\\overline{3}`, `50\\%`, `\\$12.50`, `7 apples`, `7 more apples`
+and `5\\text{ cm}` are numbers; `5 grand`, `$5 M`, `72 less`, `12.5.3`, `1e5`, `2+3`, `5!`, `5x` and `7 or 8` are not.
+Nothing is evaluated, and whatever is longer than `MAX_NUMBER` characters is no number.
 """
 
 from __future__ import annotations
@@ -29,14 +29,19 @@ _NUMBER = re.compile(
     re.DOTALL,
 )
 
-_TEXT_UNIT = re.compile(
-    r"\\(?:text|mathrm|mbox|textrm|textbf|mathbf|rm)\s*\{(?P<words>[^{}]*)\}\s*(?:\^\s*\{?(?P<power>[23])\}?)?"
-)
+_TEXT = r"\\(?:text|mathrm|mbox|textrm|textbf|mathbf|rm)\s*\{"
+_TEXT_UNIT = re.compile(_TEXT + r"(?P<words>[^{}]*)\}\s*(?:\^\s*\{?(?P<power>[23])\}?)?")
 _PLAIN_UNIT = re.compile(
     r"(?P<words>[A-Za-z][A-Za-z.'/\-]*(?: [A-Za-z][A-Za-z.'/\-]*){0,3})(?:(?:\s*\^\s*)?\{?(?P<power>[23])\}?)?"
 )
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|[.'/\-])*")
 _DEGREES = re.compile(r"\^?\s*\{?\s*\\circ\s*\}?\s*(?:[CF]|\\(?:text|mathrm)\s*\{\s*[CF]\s*\})?")
+
+# Words that multiply the number before them: 3 dozen is 36. Of these alone everyone knows by how much.
+_MULTIPLES = {"dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_MULTIPLE = re.compile(rf"(?P<text>(?:{_TEXT})?)\s*(?P<word>{'|'.join(_MULTIPLES)})s?(?![\w'-])\s*", re.IGNORECASE)
+# What "how many more minutes" asks for. Alone, or behind the noun, it is a difference to something else.
+_MORE = {"more", "extra", "additional"}
 
 # Of units there is no end; but the words that make another number of the one before them, or take it back, are few:
 # numerals, comparisons, operations, denials.
@@ -95,9 +100,23 @@ _UNITS = {
 }
 
 
+# How many of the smallest one each is. Days and weeks may be those at work, and between these systems people round.
+_SYSTEMS = [
+    {"s": 1, "min": 60, "h": 3600},
+    {"month": 1, "yr": 12},
+    {"mm": 1, "cm": 10, "m": 1000, "km": 1_000_000},
+    {"in": 1, "ft": 12, "yd": 36, "mi": 63_360},
+    {"mg": 1, "g": 1000, "kg": 1_000_000},
+    {"oz": 1, "lb": 16},
+    {"ml": 1, "l": 1000},
+    {"cent": 1, "dollar": 100},
+    {"": 1, "pair": 2},
+]
+
+
 class Number(NamedTuple):
     """
-    A number, whether a percent sign followed, and its unit: a name of `_UNITS`, with its power, or nothing.
+    A number, whether a percent sign followed, and its unit: a name of `_UNITS`, with its power, `pair`, or nothing.
 
     A quotient is `unfinished` if it is a whole number, or one of decimals: `144/2`, `1.5/4`.
     """
@@ -122,13 +141,16 @@ def parse_number(text: str) -> Number | None:
     match = _NUMBER.fullmatch(text) if len(text) <= MAX_NUMBER else None
     if match is None:
         return None
-    unit = _parse_unit(match["unit"], spaced=bool(match["space"]))
+    multiple = None if match["percent"] else _MULTIPLE.match(match["unit"])
+    words = multiple["text"] + match["unit"][multiple.end() :] if multiple else match["unit"]
+    unit = _parse_unit(words, spaced=bool(match["space"] or multiple))
     currency = match["front"] or match["currency"]
     if currency and unit is not None:
-        unit = _unit_of_money(currency, unit, match["unit"])
+        unit = _unit_of_money(currency, unit, words)
     value = _value(match)
     if unit is None or value is None:
         return None
+    value *= _MULTIPLES[multiple["word"].lower()] if multiple else 1
     quotient = match[0][: match.start("space")] if not (match["plain"] or match["head"]) else ""
     unfinished = bool(quotient) and (value.denominator == 1 or "." in quotient)
     return Number(-value if match["sign"] == "-" else value, bool(match["percent"]), unit, unfinished)
@@ -152,6 +174,12 @@ def same_number(gold: Number, answer: Number) -> bool:
     if answer.percent and not gold.percent and abs(gold.value) < 1:
         value /= 100
     return value == gold.value
+
+
+def units_per(unit: str, other: str) -> Fraction | None:
+    """How many of another unit one is, `60` for `h` and `min`; `None` where that is not known exactly."""
+    system = next((system for system in _SYSTEMS if unit in system and other in system), None)
+    return None if system is None else Fraction(system[unit], system[other])
 
 
 def denies(text: str) -> bool:
@@ -195,17 +223,30 @@ def _parse_unit(text: str, spaced: bool) -> str | None:
     words = [word.strip(".,;:()!") for word in match["words"].replace("~", " ").split()]
     if not all(map(_WORD.fullmatch, words)):
         return None
-    if any(map(_NO_UNITS.fullmatch, re.findall(r"[a-z']+", " ".join(words).lower()))):
+    nouns, is_pair = _nouns(words)
+    if any(map(_NO_UNITS.fullmatch, re.findall(r"[a-z']+", " ".join(nouns).lower()))):
         return None
     if any(map(_MAGNITUDES.fullmatch, words)):
         return None
-    power = {"square": "2", "sq": "2", "cubic": "3"}.get(words[0].lower() if words else "", "")
-    name = _unit_name(words[1:] if power else words)
+    power = {"square": "2", "sq": "2", "cubic": "3"}.get(nouns[0].lower() if nouns else "", "")
+    name = "pair" if is_pair else _unit_name(nouns[1:] if power else nouns)
     power = power or match["power"] or ""
     # Without \text, letters may be variables: 5x, 5 x, 5ab, 5m.
     if not marked and not (name and (spaced or len(words[-1]) > 1)) and not (spaced and len(words[0]) > 2):
         return None
     return f"{name}^{power}" if name and power else name
+
+
+def _nouns(words: list[str]) -> tuple[list[str], bool]:
+    """The words for what is counted, and whether that is pairs, of `more minutes`, `times` and `pairs of shoes`."""
+    if len(words) > 1 and words[0].lower() in _MORE:
+        words = words[1:]
+    if [word.lower() for word in words] == ["times"]:  # 2 times a number is a product
+        return [], False
+    if not words or words[0].lower() not in ("pair", "pairs"):
+        return words, False
+    words = words[1:]
+    return words[1:] if words and words[0].lower() == "of" else words, True
 
 
 def _unit_of_money(currency: str, unit: str, words: str) -> str | None:

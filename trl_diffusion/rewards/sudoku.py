@@ -43,9 +43,11 @@ def sudoku_reward(completions: list[Any], puzzle: list[str], **kwargs: Any) -> l
 
 def sudoku_cells_reward(completions: list[Any], puzzle: list[str], solution: list[str], **kwargs: Any) -> list[float]:
     """
-    The share of the empty cells that are filled as in the solution, the papers' reward for Sudoku.
+    The share of the empty cells that are filled as in the solution.
 
-    It is for puzzles with a single solution. A grid of another size, or one that changes a clue, gets nothing.
+    It is for puzzles with a single solution. A grid of another size, or one that changes a clue, gets nothing. There
+    the papers' reward, which is d1's, is not as strict: it takes the digits within an `<answer>` tag, pads or cuts
+    them to 16, and pays for the empty cells whatever became of the clues. Boxes and bare grids it does not read.
 
     Args:
         completions (`list`):
