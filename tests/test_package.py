@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user installs."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -81,3 +82,13 @@ def test_wheel_and_sdist_are_complete(tmp_path):
 def test_embedded_checkpoints_are_small():
     size = sum(p.stat().st_size for p in (ROOT / "trl_diffusion" / "embedded").rglob("*") if p.is_file())
     assert size < 4_000_000
+
+
+def test_every_paper_that_is_cited_is_in_the_index():
+    index = (ROOT / "docs" / "paper_index.md").read_text()
+    listed = re.findall(r"^\*\*📜 Paper\*\*: https://huggingface\.co/papers/([\d.]+)$", index, flags=re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "trl_diffusion").rglob("*.py")]
+    for page in pages:
+        for paper in re.findall(r"(?:huggingface\.co/papers|arxiv\.org/abs)/(\d{4}\.\d{4,5})", page.read_text()):
+            assert paper in listed, f"{page.relative_to(ROOT)} cites {paper}"
