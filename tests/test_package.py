@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import trl_diffusion
 
@@ -92,3 +93,18 @@ def test_every_paper_that_is_cited_is_in_the_index():
     for page in pages:
         for paper in re.findall(r"(?:huggingface\.co/papers|arxiv\.org/abs)/(\d{4}\.\d{4,5})", page.read_text()):
             assert paper in listed, f"{page.relative_to(ROOT)} cites {paper}"
+
+
+def test_the_citation_is_that_of_this_version_and_of_the_methods_papers():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == trl_diffusion.version.__version__
+    papers = {}
+    for name in ("DiffuGRPO", "DiFFPO", "DMPO", "AGRPO"):
+        paper = getattr(trl_diffusion, f"{name}Trainer")._paper
+        authors = re.search(r"author += \{(.*?)\}", paper["citation"], flags=re.DOTALL)[1]
+        papers[paper["id"]] = [paper["title"].split(" (")[0], re.split(r"\s+and\s+", authors)]
+    cited = {}
+    for reference in citation["references"]:
+        people = [f"{author['given-names']} {author['family-names']}" for author in reference["authors"]]
+        cited[reference["url"].removeprefix("https://huggingface.co/papers/")] = [reference["title"], people]
+    assert cited == papers
