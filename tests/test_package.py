@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user installs."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -8,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import trl_diffusion
 
@@ -81,3 +83,28 @@ def test_wheel_and_sdist_are_complete(tmp_path):
 def test_embedded_checkpoints_are_small():
     size = sum(p.stat().st_size for p in (ROOT / "trl_diffusion" / "embedded").rglob("*") if p.is_file())
     assert size < 4_000_000
+
+
+def test_every_paper_that_is_cited_is_in_the_index():
+    index = (ROOT / "docs" / "paper_index.md").read_text()
+    listed = re.findall(r"^\*\*📜 Paper\*\*: https://huggingface\.co/papers/([\d.]+)$", index, flags=re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "trl_diffusion").rglob("*.py")]
+    for page in pages:
+        for paper in re.findall(r"(?:huggingface\.co/papers|arxiv\.org/abs)/(\d{4}\.\d{4,5})", page.read_text()):
+            assert paper in listed, f"{page.relative_to(ROOT)} cites {paper}"
+
+
+def test_the_citation_is_that_of_this_version_and_of_the_methods_papers():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == trl_diffusion.version.__version__
+    papers = {}
+    for name in ("DiffuGRPO", "DiFFPO", "DMPO", "AGRPO"):
+        paper = getattr(trl_diffusion, f"{name}Trainer")._paper
+        authors = re.search(r"author += \{(.*?)\}", paper["citation"], flags=re.DOTALL)[1]
+        papers[paper["id"]] = [paper["title"].split(" (")[0], re.split(r"\s+and\s+", authors)]
+    cited = {}
+    for reference in citation["references"]:
+        people = [f"{author['given-names']} {author['family-names']}" for author in reference["authors"]]
+        cited[reference["url"].removeprefix("https://huggingface.co/papers/")] = [reference["title"], people]
+    assert cited == papers

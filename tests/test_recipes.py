@@ -215,7 +215,8 @@ def test_its_launch_lines_can_be_typed(path, tmp_path):
 
 def test_the_paper_index_and_the_recipes_agree():
     """What the docs call a paper's setting is that of one of its recipes, at least."""
-    blocks = re.findall(r"^training_args = (\w+)\((.*?)\)$", (ROOT / "docs" / "methods.md").read_text(), re.M | re.S)
+    index = (ROOT / "docs" / "paper_index.md").read_text()
+    blocks = re.findall(r"^training_args = (\w+)\((.*?)\)$", index, re.M | re.S)
     names = {config.__name__: name for name, (config, _) in methods().items()}
     assert {config for config, _ in blocks} == names.keys()
     for config, text in blocks:
