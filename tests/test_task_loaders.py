@@ -227,7 +227,7 @@ def examples():
 @pytest.mark.parametrize("style", STYLES)
 def test_worked_examples_score_in_every_style(style):
     shown = list(examples())
-    assert len(shown) == 16
+    assert len(shown) == 17
     for example, score in shown:
         text = solution_text(example, style)
         assert score(text) == 1, text
@@ -279,7 +279,7 @@ def test_generated_problems_of_the_examples_are_left_out():
         (lambda: math500.load("test", max_level=0, source="sample"), "`max_level` must be .*1 to 5, got 0"),
         (lambda: math500.load("test", max_level=9, source="sample"), "`max_level` must be .*1 to 5, got 9"),
         (lambda: countdown.make_dataset("test", 2, shots=1, style="boxed", count=2), "between 0 and 0"),
-        (lambda: sudoku.make_dataset("test", 2, shots=3, style="boxed"), "`shots` must be between 0 and 2"),
+        (lambda: sudoku.make_dataset("test", 2, shots=4, style="boxed"), "`shots` must be between 0 and 3"),
         (lambda: get_task("chess"), "There is no task 'chess', only gsm8k, gsm8k-platinum, math500"),
     ],
 )

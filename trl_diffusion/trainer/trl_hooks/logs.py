@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict, deque
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -76,13 +75,7 @@ class LogHooks(GRPOTrainer):
             self._canvases_are_new = True
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """
-        TRL's, with histograms for the trackers, and without what was not there: it logs `None`, of which TensorBoard
-        complains. Completions are printed when there are new ones, in our table.
-        """
-        metrics = self._metrics[self.mode]
-        for name in [name for name, values in metrics.items() if all(map(math.isnan, values))]:
-            del metrics[name]
+        """TRL's, with histograms for the trackers. Completions are printed when there are new ones, in our table."""
         shown, self.num_completions_to_print = self.num_completions_to_print, -1  # TRL prints none
         try:
             super().log(logs, start_time)
