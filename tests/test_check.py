@@ -2,6 +2,7 @@
 """The command that looks at a checkpoint before anything is trained."""
 
 import json
+import re
 import shlex
 from itertools import accumulate
 
@@ -292,10 +293,14 @@ def test_a_model_without_a_tokenizer(tmp_path, capsys):
 
 
 def test_what_people_read(checkpoint, capsys):
-    assert main([str(checkpoint("llada")), *SMALL]) == 0
+    path = checkpoint("llada")
+    assert main([str(path), *SMALL]) == 0
     text = capsys.readouterr().out
     assert "Ready to train." in text and "LLaDA" in text and "MiB" in text
-    assert main([str(checkpoint("llada")), *SMALL, "--mask_token_id", "500"]) == 1
+    (line,) = re.findall(r"^trl-diffusion train .*?[^\\]$", text, flags=re.MULTILINE | re.DOTALL)
+    with_json = report_of(capsys, path, *SMALL)["launch"]
+    assert shlex.split(line.replace("\\\n", " ")) == shlex.split(with_json.replace("\\\n", " "))
+    assert main([str(path), *SMALL, "--mask_token_id", "500"]) == 1
     assert "PROBLEM: `mask_token_id=500`" in capsys.readouterr().out
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import sys
 import textwrap
 import warnings
@@ -241,11 +242,18 @@ def lines(report: Report, args: argparse.Namespace) -> list[str]:
     if report.memory:
         result += ["", *_memory_lines(report, args)]
     if report.launch is not None:
-        wrapped = textwrap.wrap(report.launch, 100, subsequent_indent="    ", break_on_hyphens=False)
-        result += ["", " \\\n".join(wrapped)]
+        result += ["", _folded(report.launch)]
     result.append("")
     result += [f"PROBLEM: {problem}" for problem in report.problems] or ["Ready to train."]
     return result
+
+
+def _folded(command: str) -> str:
+    """A command in lines, each option in one with its value."""
+    parts = re.split(r" (?=--)", " ".join(command.replace("\\\n", " ").split()))
+    whole = " ".join(part.replace(" ", "\0") for part in parts)
+    wrapped = textwrap.wrap(whole, 100, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False)
+    return " \\\n".join(wrapped).replace("\0", " ")
 
 
 def _memory_lines(report: Report, args: argparse.Namespace) -> list[str]:
