@@ -187,14 +187,14 @@ def plot_likelihood_gap(gaps: Mapping[str, LikelihoodGap], path: str | Path, *, 
 
 def _draw_frontier(axes: Axes, points: list[Evaluation], color: str, *, style: str, marker: str, label: str) -> None:
     axes.scatter([p.nfe for p in points], [p.accuracy for p in points], s=14, marker=marker, color=color, alpha=0.35)
-    learned = [p for p in points if str(p.decoder.get("threshold", "")).startswith("learned")]
-    if learned:
-        xs, ys = [p.nfe for p in learned], [p.accuracy for p in learned]
-        axes.scatter(xs, ys, s=120, marker="*", color=color, edgecolor="white", zorder=3, label=f"{label}: learned")
     best = frontier(points)
     xs, ys = [p.nfe for p in best], [p.accuracy for p in best]
     axes.plot(xs, ys, style, marker=marker, markersize=4, color=color, label=label)
     axes.fill_between(xs, [p.interval[0] for p in best], [p.interval[1] for p in best], color=color, alpha=0.08, lw=0)
+    learned = [p for p in points if str(p.decoder.get("threshold", "")).startswith("learned")]
+    if learned:
+        xs, ys = [p.nfe for p in learned], [p.accuracy for p in learned]
+        axes.scatter(xs, ys, s=120, marker="*", color=color, edgecolor="white", zorder=3, label=f"{label}: learned")
 
 
 def _name_cost_axes(axes: Axes, evaluations: Iterable[list[Evaluation]], problems: str) -> None:
