@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM = false
 .PHONY: help setup quickstart test test-fast test-distributed lint format docs docs-serve build bench study audit soak clean
 
 help:
-	@echo "make quickstart   train the embedded model with DiFFPO, print the gain, draw it (less than two and a half minutes, no GPU)"
+	@echo "make quickstart   train the embedded model with DiFFPO, print the gain, draw it (about three minutes, no GPU)"
 	@echo "make test         run the tests"
 	@echo "make test-distributed   run those that take several processes, or a minute"
 	@echo "make test-fast    run the tests that take seconds"
