@@ -428,12 +428,6 @@ CASES = [
     ("1:12", 0, boxed("12")),
     ("2", 0, boxed("24:12")),
     ("24:12", 0, boxed("2")),
-    ("5", 0, boxed("Negative: 5")),
-    ("5", 0, boxed("The reciprocal is 5")),
-    ("5", 1, boxed("Negative number count: 5")),
-    (r"\text{line 2}", 0, boxed(r"\text{line -2}")),
-    (r"\text{line -2}", 1, boxed("line -2")),
-    (r"\text{right-angled}", 1, boxed("right angled")),
     ("1:12", 0, boxed("12:1")),
     ("4:00", 0, boxed("4")),
     *[(r"6:30 \text{ p.m.}", 1, boxed(answer)) for answer in ("6:30 PM", "6:30", r"6{:}30\text{ pm}", "18:30")],
@@ -444,6 +438,13 @@ CASES = [
     *[(r"4\text{ p.m.}", 1, boxed(answer)) for answer in ("4:00 PM", "4", "4 pm", "16:00")],
     *[(r"4\text{ p.m.}", 0, boxed(answer)) for answer in (r"4\text{ a.m.}", "4:30", "4:30 PM", "5 pm")],
     ("3:10", 0, boxed("15:10")),  # a ratio, perhaps
+    # ---- labels that say what was done to it, signs in words
+    ("5", 0, boxed("Negative: 5")),
+    ("5", 0, boxed("The reciprocal is 5")),
+    ("5", 1, boxed("Negative number count: 5")),
+    (r"\text{line 2}", 0, boxed(r"\text{line -2}")),
+    (r"\text{line -2}", 1, boxed("line -2")),
+    (r"\text{right-angled}", 1, boxed("right angled")),
     # ---- an equation by the name of what it gives
     ("y - 2x - 3 = 0", 1, boxed("y = 2x + 3")),
     ("y - 2x - 3 = 0", 0, boxed("y = 2x - 3")),

@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
 import sys
-import textwrap
 import warnings
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -242,18 +240,10 @@ def lines(report: Report, args: argparse.Namespace) -> list[str]:
     if report.memory:
         result += ["", *_memory_lines(report, args)]
     if report.launch is not None:
-        result += ["", _folded(report.launch)]
+        result += ["", report.launch]
     result.append("")
     result += [f"PROBLEM: {problem}" for problem in report.problems] or ["Ready to train."]
     return result
-
-
-def _folded(command: str) -> str:
-    """A command in lines, each option in one with its value."""
-    parts = re.split(r" (?=--)", " ".join(command.replace("\\\n", " ").split()))
-    whole = " ".join(part.replace(" ", "\0") for part in parts)
-    wrapped = textwrap.wrap(whole, 100, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False)
-    return " \\\n".join(wrapped).replace("\0", " ")
 
 
 def _memory_lines(report: Report, args: argparse.Namespace) -> list[str]:

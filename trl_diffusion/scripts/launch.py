@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import textwrap
 from dataclasses import dataclass
 
 from .memory import ENGINES, Memory
@@ -72,7 +74,7 @@ def fastest(memories: dict[str, Memory], device_memory: float) -> str | None:
 
 
 def command(run: Run, engine: str) -> str:
-    """The command line that trains with DiFFPO."""
+    """The command line that trains with DiFFPO, in lines, each option in one with its value."""
     options = ["--model_name_or_path", run.model, "--task", "<task>", "--output_dir", "<folder>"]
     options += ["--per_device_train_batch_size", str(run.batch_size)]
     if run.micro_batches > 1:
@@ -91,7 +93,10 @@ def command(run: Run, engine: str) -> str:
         options += [f"--load_in_{run.bits}bit"]
     if run.processes > 1:
         options += ["--accelerate_config", engine, "--num_processes", str(run.processes)]
-    return "trl-diffusion train diffpo \\\n    " + " ".join(map(_quoted, options))
+    parts = re.split(r" (?=--)", " ".join(["trl-diffusion train diffpo", *map(_quoted, options)]))
+    whole = " ".join(part.replace(" ", "\0") for part in parts)
+    folded = textwrap.wrap(whole, 100, subsequent_indent="    ", break_on_hyphens=False, break_long_words=False)
+    return " \\\n".join(folded).replace("\0", " ")
 
 
 def _quoted(option: str) -> str:
